@@ -46,8 +46,7 @@ final class NativeLoader {
   private static Unavailable loadResource() throws IOException {
     Path directory = PrivateFiles.directory();
     try {
-      Path file =
-          PrivateFiles.extract(NativeLoader.class.getClassLoader(), LIBRARY, directory);
+      Path file = PrivateFiles.extract(NativeLoader.class.getClassLoader(), LIBRARY, directory);
       if (file == null) {
         return new Unavailable(
             LIBRARY + " is not on the class path",
@@ -58,7 +57,7 @@ final class NativeLoader {
     } catch (UnsatisfiedLinkError e) {
       return new Unavailable("the native library does not load: " + e.getMessage(), cure(e), e);
     } finally {
-      PrivateFiles.delete(directory);
+      PrivateFiles.discard(directory);
     }
   }
 

@@ -53,16 +53,18 @@ public final class PrivateFiles {
   }
 
   /**
-   * Deletes a {@link #directory()} and the files in it. On Linux a library that is loaded stays so.
-   *
-   * @throws IOException if something in it cannot be deleted
+   * Deletes a {@link #directory()} and the files in it. On Linux a library that is loaded stays so. A
+   * file that cannot be deleted harms nobody: it is logged and left behind.
    */
-  public static void delete(Path directory) throws IOException {
+  public static void discard(Path directory) {
     try (Stream<Path> files = Files.list(directory)) {
       for (Path file : (Iterable<Path>) files::iterator) {
         Files.delete(file);
       }
+      Files.delete(directory);
+    } catch (IOException e) {
+      System.getLogger(PrivateFiles.class.getName())
+          .log(System.Logger.Level.WARNING, "cannot delete " + directory, e);
     }
-    Files.delete(directory);
   }
 }
