@@ -1,6 +1,8 @@
 package org.fusednorm;
 
-/** Element types of a {@link Tensor}. Integers are for storage only: no arithmetic verb takes them. */
+/**
+ * Element types of a {@link Tensor}. Integers are for storage only: no arithmetic verb takes them.
+ */
 public enum DType {
   /** IEEE 754 binary32. */
   F32(4),

@@ -1,0 +1,28 @@
+package org.fusednorm.bench;
+
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import java.util.SortedSet;
+import java.util.TreeSet;
+import org.junit.jupiter.api.Test;
+import org.openjdk.jmh.runner.BenchmarkList;
+import org.openjdk.jmh.runner.BenchmarkListEntry;
+import org.openjdk.jmh.runner.format.OutputFormatFactory;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+/** Benchmarks are found through a file that an annotation processor writes, or fails to write. */
+class BenchmarkListTest {
+  @Test
+  void jmhFindsTheBenchmarks() {
+    SortedSet<String> names = new TreeSet<>();
+    for (BenchmarkListEntry entry :
+        BenchmarkList.defaultList()
+            .getAll(
+                OutputFormatFactory.createFormatInstance(System.out, VerboseMode.SILENT),
+                List.of())) {
+      names.add(entry.getUsername());
+    }
+    assertTrue(names.contains("org.fusednorm.bench.CopyBandwidth.copy"), names::toString);
+  }
+}
