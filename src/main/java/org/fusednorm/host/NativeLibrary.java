@@ -9,8 +9,8 @@ import java.util.Objects;
  *
  * <p>Every method below {@link #ensureAvailable()} needs the library and throws what that method
  * throws where it is missing. Addresses are plain numbers: whoever calls {@link #allocate} owns the
- * block, knows its size and calls {@link #free} once; ranges are checked for sense here, not against
- * the blocks that are live. All methods may be called from any thread.
+ * block, knows its size and calls {@link #free} once; ranges are checked for sense here, not
+ * against the blocks that are live. All methods may be called from any thread.
  */
 public final class NativeLibrary {
   /** Alignment in bytes of every block that {@link #allocate} returns. */
@@ -67,8 +67,8 @@ public final class NativeLibrary {
   }
 
   /**
-   * Takes a block of memory, its contents undefined. A block of zero bytes has an address of its own
-   * too. Blocks from 4 MiB on ask the system for huge pages.
+   * Takes a block of memory, its contents undefined. A block of zero bytes has an address of its
+   * own too. Blocks from 4 MiB on ask the system for huge pages.
    *
    * @param bytes its size, not negative
    * @return its address, a multiple of {@link #ALIGNMENT}, or 0 where the system has no memory
@@ -119,8 +119,8 @@ public final class NativeLibrary {
   }
 
   /**
-   * The address of the byte at index 0 of a direct buffer, whatever its position. It is valid as long
-   * as the buffer is reachable.
+   * The address of the byte at index 0 of a direct buffer, whatever its position. It is valid as
+   * long as the buffer is reachable.
    *
    * @throws IllegalArgumentException if the buffer is not direct
    */

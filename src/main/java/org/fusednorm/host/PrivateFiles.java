@@ -8,8 +8,8 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.stream.Stream;
 
 /**
- * Temporary directories that no other user can read or write, for native libraries on their way from
- * the class path to the loader. Internal.
+ * Temporary directories that no other user can read or write, for native libraries on their way
+ * from the class path to the loader. Internal.
  *
  * <p>A name of its own for every JVM means that no JVM ever sees another's half-written file.
  */
@@ -53,8 +53,8 @@ public final class PrivateFiles {
   }
 
   /**
-   * Deletes a {@link #directory()} and the files in it. On Linux a library that is loaded stays so. A
-   * file that cannot be deleted harms nobody: it is logged and left behind.
+   * Deletes a {@link #directory()} and the files in it. On Linux a library that is loaded stays so.
+   * A file that cannot be deleted harms nobody: it is logged and left behind.
    */
   public static void discard(Path directory) {
     try (Stream<Path> files = Files.list(directory)) {

@@ -39,8 +39,7 @@ class NativeLoadingTest {
 
   @Test
   void loadsAndLeavesNoFileBehind() throws IOException {
-    Required.assume(
-        "native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
+    Required.assume("native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
     String output = report(List.of("-Djava.io.tmpdir=" + folder));
     assertTrue(output.startsWith("available true\ncause null\ncure null\nversion "), output);
     assertEquals(List.of(), filesIn(folder));
@@ -79,8 +78,7 @@ class NativeLoadingTest {
 
   @Test
   void temporaryFolderThatForbidsExecution() throws IOException {
-    Required.assume(
-        "native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
+    Required.assume("native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
     Path mount = Path.of("/dev/shm");
     boolean forbids =
         Files.readAllLines(Path.of("/proc/mounts")).stream()
@@ -109,8 +107,7 @@ class NativeLoadingTest {
 
   @Test
   void libraryOfAnotherVersion() throws IOException {
-    Required.assume(
-        "native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
+    Required.assume("native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
     Path version = folder.resolve("other/org/fusednorm/version.properties");
     Files.createDirectories(version.getParent());
     Files.writeString(version, "version=0.0.7\n");

@@ -24,8 +24,7 @@ class NativeMemoryTest {
 
   @BeforeEach
   void needsTheLibrary() {
-    Required.assume(
-        "native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
+    Required.assume("native", NativeLibrary.isAvailable(), NativeLibrary.unavailabilityCause());
     liveBefore = NativeLibrary.allocatedBytes();
   }
 
@@ -134,8 +133,7 @@ class NativeMemoryTest {
     refused("not the address of an allocated block: 0x0", () -> NativeLibrary.free(0));
     refused("not the address of an allocated block: 0x21", () -> NativeLibrary.free(0x21));
     refused(
-        "not the address of an allocated block: 0xffffffffffffffc0",
-        () -> NativeLibrary.free(-64));
+        "not the address of an allocated block: 0xffffffffffffffc0", () -> NativeLibrary.free(-64));
     refused(
         "a window has at most 1073741824 bytes, not 1073741825",
         () -> NativeLibrary.window(64, NativeLibrary.MAX_WINDOW + 1));

@@ -6,8 +6,8 @@ import java.util.Arrays;
 import org.junit.jupiter.api.Assumptions;
 
 /**
- * Skips what this machine cannot run and says why; {@code -Dfusednorm.require=native,cuda} turns the
- * skips for these parts into failures.
+ * Skips what this machine cannot run and says why; {@code -Dfusednorm.require=native,cuda} turns
+ * the skips for these parts into failures.
  */
 public final class Required {
   private Required() {}

@@ -1,0 +1,224 @@
+package org.fusednorm;
+
+import java.lang.ref.Cleaner;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+
+/**
+ * A device, its memory and what it computes. Made by {@link Backends}; validation, lifetimes and
+ * recording are the same for all, the arithmetic is the {@link Engine}'s.
+ *
+ * <p>Any thread may use a backend. Closing it frees everything that was made from it, as a net:
+ * close what you open.
+ */
+public final class Backend implements Memory, AutoCloseable {
+  private static final Cleaner CLEANER = Cleaner.create();
+
+  private final Engine engine;
+  private final Lifetime lifetime = new Lifetime(null);
+  private final Set<Allocation> allocations = ConcurrentHashMap.newKeySet();
+  private final AtomicLong bytesInUse = new AtomicLong();
+  private final AtomicLong peakBytes = new AtomicLong();
+  private final NormOps norm = new Norm(this);
+  private final MathOps math = new Maths(this);
+  private final Set<Recording> recordings = ConcurrentHashMap.newKeySet();
+
+  /** The recording that is being made, by one thread. */
+  private volatile Recording recorder;
+
+  Backend(Engine engine) {
+    this.engine = engine;
+  }
+
+  /** Where this backend computes. */
+  public Device device() {
+    return engine.device();
+  }
+
+  /** Versions, instruction set and threads, in one line for people. */
+  public String description() {
+    return engine.description();
+  }
+
+  /** Batch normalization. */
+  public NormOps norm() {
+    return norm;
+  }
+
+  /** The operations of a training step beside normalization. */
+  public MathOps math() {
+    return math;
+  }
+
+  /** Whether {@link #math()} takes tensors of type {@code t} here. */
+  public boolean computes(DType t) {
+    return engine.computes(t);
+  }
+
+  /** What is allocated now. */
+  public MemoryReport memory() {
+    return new MemoryReport(bytesInUse.get(), peakBytes.get(), allocations.size());
+  }
+
+  @Override
+  public Backend backend() {
+    return this;
+  }
+
+  @Override
+  public Tensor empty(Shape s, DType t) {
+    Lifetime own = new Lifetime(lifetime);
+    Allocation a = allocate(s.bytes(t), own.openedAt());
+    Tensor tensor = new Tensor(this, a.storage(), 0, s, t, own, a, null);
+    CLEANER.register(tensor, a);
+    return tensor;
+  }
+
+  /**
+   * Runs {@code step} once and keeps what it launched, to be run again by {@link Recording#replay}.
+   * Inside, this thread may not copy between host and device; what shall change between replays
+   * lives in tensors and {@link Scalar}s. Launches of other threads are not kept.
+   *
+   * @throws IllegalStateException when a recording is being made already
+   */
+  public Recording record(Runnable step) {
+    check();
+    Recording made = new Recording(this, Thread.currentThread());
+    synchronized (this) {
+      if (recorder != null) {
+        throw new IllegalStateException(
+            "thread " + recorder.thread().getName() + " is making a recording on " + device());
+      }
+      recorder = made;
+    }
+    boolean done = false;
+    try {
+      step.run();
+      done = true;
+    } finally {
+      recorder = null;
+      if (!done) {
+        made.close();
+      }
+    }
+    recordings.add(made);
+    return made;
+  }
+
+  /** Runs {@code r} on the host in the order of the queued work, also in each replay. */
+  public void host(Runnable r) {
+    check();
+    if (isRecording()) {
+      keep("host", () -> engine.host(r));
+    }
+    engine.host(r);
+  }
+
+  /** Waits until everything queued is done; failures of that work surface here. */
+  public void synchronize() {
+    check();
+    noHostAccessWhileRecording("synchronize");
+    engine.synchronize();
+  }
+
+  /** Waits for queued work and frees everything that was made from this backend. */
+  @Override
+  public void close() {
+    for (Recording r : new ArrayList<>(recordings)) {
+      r.close();
+    }
+    if (lifetime.close(this)) {
+      for (Allocation a : new ArrayList<>(allocations)) {
+        a.release();
+      }
+      engine.close();
+    }
+  }
+
+  /** For example {@code cpu:0}. */
+  @Override
+  public String toString() {
+    return "backend " + device();
+  }
+
+  // What the rest of the facade needs.
+
+  Engine engine() {
+    return engine;
+  }
+
+  Lifetime lifetime() {
+    return lifetime;
+  }
+
+  void check() {
+    lifetime.check(this);
+  }
+
+  long gateBytes(Shape s) {
+    return engine.gateBytes(s);
+  }
+
+  Allocation allocate(long bytes, Throwable openedAt) {
+    check();
+    noHostAccessWhileRecording("allocation of " + bytes + " bytes");
+    Allocation a = new Allocation(this, engine.allocate(bytes), bytes, openedAt);
+    allocations.add(a);
+    long now = bytesInUse.addAndGet(bytes);
+    peakBytes.accumulateAndGet(now, Math::max);
+    return a;
+  }
+
+  void released(Allocation a) {
+    allocations.remove(a);
+    bytesInUse.addAndGet(-a.bytes());
+    engine.free(a.storage());
+  }
+
+  Tensor wrapBuffer(Shape s, DType t, ByteBuffer b) {
+    check();
+    if (!b.isDirect() || b.isReadOnly()) {
+      throw new IllegalArgumentException("can wrap only writable direct buffers, not " + b);
+    }
+    long bytes = s.bytes(t);
+    if (b.remaining() < bytes) {
+      throw new IllegalArgumentException(
+          s + " " + t + " takes " + bytes + " bytes, the buffer has " + b.remaining());
+    }
+    Storage storage = engine.wrap(b, b.position(), (int) bytes);
+    return new Tensor(this, storage, 0, s, t, new Lifetime(lifetime), null, b);
+  }
+
+  Tensor wrapAddress(Shape s, DType t, long address, Object keepAlive) {
+    check();
+    if (address == 0 || address % t.bytes() != 0) {
+      throw new IllegalArgumentException(
+          String.format("address 0x%x is no place for %s: null or not aligned", address, t));
+    }
+    Storage storage = engine.wrap(address, s.bytes(t));
+    return new Tensor(this, storage, 0, s, t, new Lifetime(lifetime), null, keepAlive);
+  }
+
+  boolean isRecording() {
+    Recording r = recorder;
+    return r != null && r.thread() == Thread.currentThread();
+  }
+
+  /** Adds a launch to the recording that this thread makes; its tensors cannot be closed then. */
+  void keep(String name, Runnable launch, Tensor... uses) {
+    recorder.add(name, launch, uses);
+  }
+
+  void noHostAccessWhileRecording(String what) {
+    if (isRecording()) {
+      throw new IllegalStateException(what + " inside a recording: do it before or after");
+    }
+  }
+
+  void forget(Recording r) {
+    recordings.remove(r);
+  }
+}

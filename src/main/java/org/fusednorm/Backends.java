@@ -1,0 +1,99 @@
+package org.fusednorm;
+
+import java.lang.System.Logger.Level;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+import java.util.ServiceLoader;
+import java.util.StringJoiner;
+
+/**
+ * Finds and opens backends: {@code cuda}, {@code cpu} and {@code reference}, in this order of
+ * preference.
+ *
+ * <p>The system property {@code fusednorm.backend} (or the environment variable {@code
+ * FUSEDNORM_BACKEND}) forces the choice of {@link #best}; a forced backend that is missing is an
+ * error with its full cause, never a silent fallback.
+ */
+public final class Backends {
+  private static final System.Logger LOG = System.getLogger("org.fusednorm");
+  private static final List<EngineProvider> PROVIDERS = providers();
+
+  private Backends() {}
+
+  private static List<EngineProvider> providers() {
+    List<EngineProvider> found = new ArrayList<>();
+    for (EngineProvider p :
+        ServiceLoader.load(EngineProvider.class, Backends.class.getClassLoader())) {
+      found.add(p);
+    }
+    found.sort(Comparator.comparingInt(EngineProvider::rank).reversed());
+    return List.copyOf(found);
+  }
+
+  /** What there is, best first, with cause and cure for what is missing. */
+  public static List<Availability> availability() {
+    return PROVIDERS.stream().map(EngineProvider::availability).toList();
+  }
+
+  /**
+   * Opens the best available backend and logs one line that says which, and why no better one.
+   *
+   * @throws BackendException when the backend that was forced by property or environment is missing
+   */
+  public static Backend best() {
+    String forced = System.getProperty("fusednorm.backend", System.getenv("FUSEDNORM_BACKEND"));
+    if (forced != null && !forced.isBlank()) {
+      return open(forced);
+    }
+    StringJoiner skipped = new StringJoiner("; ");
+    for (EngineProvider p : PROVIDERS) {
+      Availability a = p.availability();
+      if (a.available()) {
+        Backend b = open(p.name());
+        LOG.log(
+            Level.INFO,
+            "using {0} ({1}){2}",
+            b.device(),
+            b.description(),
+            skipped.length() == 0 ? "" : "; not " + skipped);
+        return b;
+      }
+      skipped.add(p.name() + ": " + a.cause());
+    }
+    throw new BackendException("no backend on the class path: is the fusednorm jar complete?");
+  }
+
+  /**
+   * Opens a backend by name.
+   *
+   * @param spec name, and after a colon the number of the device if not 0: {@code cpu}, {@code
+   *     cuda:1}
+   * @throws IllegalArgumentException for a name or number that cannot be
+   * @throws BackendException when the backend is missing here, with cause and cure
+   */
+  public static Backend open(String spec) {
+    String[] parts = spec.trim().toLowerCase(Locale.ROOT).split(":", 2);
+    int index = 0;
+    if (parts.length == 2) {
+      try {
+        index = Integer.parseUnsignedInt(parts[1]);
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException(
+            "backend \"" + spec + "\": the part after the colon must be a device number", e);
+      }
+    }
+    for (EngineProvider p : PROVIDERS) {
+      if (p.name().equals(parts[0])) {
+        Availability a = p.availability();
+        if (!a.available()) {
+          throw new BackendException(p.name() + " is unavailable: " + a.cause() + "; " + a.cure());
+        }
+        return new Backend(p.open(index));
+      }
+    }
+    String names = String.join(", ", PROVIDERS.stream().map(EngineProvider::name).toList());
+    throw new IllegalArgumentException("no backend \"" + spec + "\": there are " + names);
+  }
+}

@@ -1,0 +1,24 @@
+package org.fusednorm;
+
+/**
+ * Internal: how {@link Backends} finds engines without knowing them, through {@link
+ * java.util.ServiceLoader}.
+ */
+public interface EngineProvider {
+  /** Name in {@link Backends#open}: {@code cuda}, {@code cpu}, {@code reference}. */
+  String name();
+
+  /** Backends of higher rank are preferred by {@link Backends#best}. */
+  int rank();
+
+  /** Whether {@link #open} will work; never throws, computed once. */
+  Availability availability();
+
+  /**
+   * Opens an engine.
+   *
+   * @param index number of the device, from 0
+   * @throws BackendException when the device does not exist or cannot be opened
+   */
+  Engine open(int index);
+}

@@ -1,0 +1,114 @@
+package org.fusednorm;
+
+import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
+
+/**
+ * What one forward of a {@link BatchNorm} leaves for its backward. Takes all its memory when made
+ * ({@link BatchNorm#pass}), so that a training step takes none. One thread at a time; a second one
+ * is detected.
+ */
+public final class Pass implements AutoCloseable {
+  private final BatchNorm layer;
+  private final Shape shape;
+  private final DType dtype;
+  private final Saved saved;
+  private final List<Saved> savedList;
+  private final Sums sums;
+  private final AtomicReference<Thread> user = new AtomicReference<>();
+  private long generation;
+  private Tensor x;
+  private Tensor residual;
+
+  Pass(BatchNorm layer, Shape shape, DType dtype, Saved saved, Sums sums) {
+    this.layer = layer;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.saved = saved;
+    savedList = List.of(saved);
+    this.sums = sums;
+  }
+
+  /** Shape of the data that this pass is for. */
+  public Shape shape() {
+    return shape;
+  }
+
+  /** Type of the data that this pass is for. */
+  public DType dtype() {
+    return dtype;
+  }
+
+  /** What the last forward used: statistics and coefficients. */
+  public Saved saved() {
+    return saved;
+  }
+
+  /** The sums of the last backward, in F64. */
+  public Sums sums() {
+    return sums;
+  }
+
+  /** Counts the forwards into this pass; a backward may name the one that it belongs to. */
+  public long generation() {
+    return generation;
+  }
+
+  List<Saved> savedList() {
+    return savedList;
+  }
+
+  BatchNorm layer() {
+    return layer;
+  }
+
+  void fill(Tensor newX, Tensor newResidual) {
+    x = newX;
+    residual = newResidual;
+    generation++;
+  }
+
+  void empty() {
+    x = null;
+    residual = null;
+  }
+
+  /** The input of the last forward. */
+  Tensor input() {
+    if (x == null) {
+      throw new IllegalStateException(
+          generation == 0
+              ? "this pass holds no forward: call forward first"
+              : "this pass was emptied: its backward wrote dx over x");
+    }
+    return x;
+  }
+
+  Tensor residual() {
+    return residual;
+  }
+
+  void enter() {
+    Thread me = Thread.currentThread();
+    Thread other = user.compareAndExchange(null, me);
+    if (other != null) {
+      throw new IllegalStateException(
+          "a pass serves one thread at a time: "
+              + other.getName()
+              + " is using it, "
+              + me.getName()
+              + " came in between");
+    }
+  }
+
+  void leave() {
+    user.set(null);
+  }
+
+  @Override
+  public void close() {
+    empty();
+    saved.close();
+    sums.close();
+  }
+}

@@ -1,0 +1,93 @@
+package org.fusednorm;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A step that can be run again without its Java code: the list of its launches, on the GPU a CUDA
+ * graph. Replays see what the tensors hold then. Made by {@link Backend#record}. One thread at a
+ * time.
+ *
+ * <p>The tensors that it uses cannot be closed before it is.
+ */
+public final class Recording implements AutoCloseable {
+  private final Backend backend;
+  private final Thread thread;
+  private final List<String> names = new ArrayList<>();
+  private final List<Runnable> launches = new ArrayList<>();
+  private final List<Tensor> pinned = new ArrayList<>();
+  private final Lifetime lifetime;
+
+  Recording(Backend backend, Thread thread) {
+    this.backend = backend;
+    this.thread = thread;
+    lifetime = new Lifetime(backend.lifetime());
+  }
+
+  Thread thread() {
+    return thread;
+  }
+
+  void add(String name, Runnable launch, Tensor... uses) {
+    names.add(name);
+    launches.add(launch);
+    for (Tensor t : uses) {
+      if (t != null) {
+        t.lifetime().pin();
+        pinned.add(t);
+      }
+    }
+  }
+
+  /** Names of the launches in order, for example {@code matmul}. */
+  public List<String> launches() {
+    return List.copyOf(names);
+  }
+
+  /** Runs the step again. */
+  public void replay() {
+    check();
+    for (int i = 0; i < launches.size(); i++) {
+      launches.get(i).run();
+    }
+  }
+
+  /**
+   * Runs the step again and measures it: the same results, with a wait after each launch.
+   *
+   * @param nanos as long as {@link #launches}; the time of each launch is added to it
+   */
+  public void replay(long[] nanos) {
+    check();
+    if (nanos.length != launches.size()) {
+      throw new IllegalArgumentException(
+          "room for " + nanos.length + " times, but " + launches.size() + " launches");
+    }
+    long before = System.nanoTime();
+    for (int i = 0; i < launches.size(); i++) {
+      launches.get(i).run();
+      backend.engine().synchronize();
+      long after = System.nanoTime();
+      nanos[i] += after - before;
+      before = after;
+    }
+  }
+
+  private void check() {
+    lifetime.check("recording on " + backend.device());
+    backend.noHostAccessWhileRecording("replay");
+  }
+
+  /** Gives the tensors free to be closed. */
+  @Override
+  public void close() {
+    if (lifetime.close("recording on " + backend.device())) {
+      for (Tensor t : pinned) {
+        t.lifetime().unpin();
+      }
+      pinned.clear();
+      launches.clear();
+      backend.forget(this);
+    }
+  }
+}
