@@ -1,0 +1,82 @@
+// portable.cuh for nvcc.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#define BN_DEVICE __device__ __forceinline__
+#define BN_UNROLL _Pragma("unroll")
+#define BN_ENTRY(threads) extern "C" __global__ void __launch_bounds__(threads)
+
+// A block's shared array of n values, and the array whose size the launch gives.
+#define BN_SHARED(type, name, n) __shared__ type name[n]
+#define BN_DYN_SHARED(type, name)                              \
+  extern __shared__ __align__(128) unsigned char bn_dynamic[]; \
+  type* const name = reinterpret_cast<type*>(bn_dynamic)
+
+BN_DEVICE int64_t thread_in_grid() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+BN_DEVICE int64_t threads_in_grid() { return int64_t(gridDim.x) * blockDim.x; }
+BN_DEVICE void block_barrier() { __syncthreads(); }
+BN_DEVICE float shuffle_xor(float v, int lanes) { return __shfl_xor_sync(~0u, v, lanes); }
+
+BN_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
+BN_DEVICE uint32_t bits_of_float(float v) { return __float_as_uint(v); }
+
+// One rounding each, in every context: the compiler may not fuse or split these.
+BN_DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+BN_DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
+BN_DEVICE float sub_rn(float a, float b) { return __fsub_rn(a, b); }
+
+// Data that is touched once: it passes by L1 and leaves L2 first. Not the read-only path, since an
+// output may be the input.
+BN_DEVICE Packed load_once(const Packed* p) {
+  Packed v;
+#if __CUDA_ARCH__ >= 800
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
+               : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
+               : "l"(p), "l"(policy));
+#else
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
+               : "l"(p));
+#endif
+  return v;
+}
+BN_DEVICE float load_once(const float* p) { return __ldcs(p); }
+BN_DEVICE uint16_t load_once(const uint16_t* p) { return __ldcs(p); }
+
+BN_DEVICE void store(Packed* p, const Packed& v) {
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(p), "r"(v.word[0]), "r"(v.word[1]),
+               "r"(v.word[2]), "r"(v.word[3])
+               : "memory");
+}
+template <class T>
+BN_DEVICE void store(T* p, T v) {
+  *p = v;
+}
+
+// Per-channel numbers: read by many threads, never written by the kernel that reads them.
+BN_DEVICE float load_shared_by_many(const float* p) { return __ldg(p); }
+BN_DEVICE void load_shared_by_many(const float* p, float (&v)[4]) {
+  const float4 q = __ldg(reinterpret_cast<const float4*>(p));
+  v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;
+}
+
+struct F16Format {
+  static BN_DEVICE float widen(uint16_t v) { return __half2float(__ushort_as_half(v)); }
+  static BN_DEVICE uint32_t narrow(float low, float high) {
+    const __half2 h = __floats2half2_rn(low, high);
+    return __half_as_ushort(__low2half(h)) | uint32_t(__half_as_ushort(__high2half(h))) << 16;
+  }
+};
+
+struct BF16Format {
+  static BN_DEVICE float widen(uint16_t v) { return float_of_bits(uint32_t(v) << 16); }
+  static BN_DEVICE uint32_t narrow(float low, float high) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
+    return __bfloat16_as_ushort(__low2bfloat16(h)) |
+           uint32_t(__bfloat16_as_ushort(__high2bfloat16(h))) << 16;
+  }
+};
