@@ -89,21 +89,21 @@ struct Entry {
 template <class T>
 const Entry<T>* entries();
 
-#define ENTRIES(suffix, T)                                                                        \
-  template <>                                                                                     \
-  const Entry<T>* entries<T>() {                                                                  \
-    static const Entry<T> all[] = {                                                               \
-        {"infer_plane_" #suffix, infer_plane_##suffix,                                            \
-         [](const Case& c) { return c.offset == 0 && c.inner % T::kLanes == 0; }},                \
-        {"infer_row_" #suffix, infer_row_##suffix,                                                \
-         [](const Case& c) {                                                                      \
-           return c.offset == 0 && c.inner == 1 && c.channels % T::kLanes == 0;                   \
-         }},                                                                                      \
-        {"infer_mixed_" #suffix, infer_mixed_##suffix,                                            \
-         [](const Case& c) { return c.offset == 0; }},                                            \
-        {"infer_scalar_" #suffix, infer_scalar_##suffix, [](const Case&) { return true; }},       \
-    };                                                                                            \
-    return all;                                                                                   \
+#define ENTRIES(suffix, T)                                                                  \
+  template <>                                                                               \
+  const Entry<T>* entries<T>() {                                                            \
+    static const Entry<T> all[] = {                                                         \
+        {"infer_plane_" #suffix, infer_plane_##suffix,                                      \
+         [](const Case& c) { return c.offset == 0 && c.inner % T::kLanes == 0; }},          \
+        {"infer_row_" #suffix, infer_row_##suffix,                                          \
+         [](const Case& c) {                                                                \
+           return c.offset == 0 && c.inner == 1 && c.channels % T::kLanes == 0;             \
+         }},                                                                                \
+        {"infer_mixed_" #suffix, infer_mixed_##suffix,                                      \
+         [](const Case& c) { return c.offset == 0; }},                                      \
+        {"infer_scalar_" #suffix, infer_scalar_##suffix, [](const Case&) { return true; }}, \
+    };                                                                                      \
+    return all;                                                                             \
   }
 ENTRIES(f32, F32)
 ENTRIES(f16, F16)
@@ -146,8 +146,9 @@ void check_infer(const Case& c, const Entry<T>& entry, bool relu, bool residual,
   x.data[n / 2] = T::narrow(NAN);
   const std::vector<Stored> before(x.data, x.data + n);
   Stored* const out = in_place ? x.data : y.data;
-  const InferArgs args{x.data, residual ? r.data : nullptr, out,     center, scale,
-                       shift,  c.outer,                     c.channels, c.inner, relu};
+  const InferArgs args{
+      x.data, residual ? r.data : nullptr, out, center, scale, shift, c.outer, c.channels, c.inner,
+      relu};
   launch(c.blocks, c.threads, [&] { entry.run(args); });
   ++cases_run;
 
@@ -164,10 +165,11 @@ void check_infer(const Case& c, const Entry<T>& entry, bool relu, bool residual,
         const bool good = isnan(expected) ? isnan(actual) : fabs(actual - expected) <= bound;
         char text[200];
         if (!good) {
-          snprintf(text, sizeof text,
-                   "%s %ldx%ldx%ld offset %d relu %d residual %d in place %d: y[%ld] = %.9g, not %.9g",
-                   entry.name, long(c.outer), long(c.channels), long(c.inner), c.offset, relu,
-                   residual, in_place, long(i), actual, expected);
+          snprintf(
+              text, sizeof text,
+              "%s %ldx%ldx%ld offset %d relu %d residual %d in place %d: y[%ld] = %.9g, not %.9g",
+              entry.name, long(c.outer), long(c.channels), long(c.inner), c.offset, relu, residual,
+              in_place, long(i), actual, expected);
         }
         check(good, good ? "" : text);
       }
@@ -180,11 +182,13 @@ void check_infer_all(double ulp, double smallest) {
   // Exact vectors, tails, channels that are no power of two, one of everything, planes smaller than
   // a vector; grids from one warp to more threads than elements.
   const Case table[] = {
-      {1, 1, 1, 0, 1, 32},    {1, 1, 7, 0, 1, 32},     {2, 3, 16, 0, 2, 64},   {3, 5, 49, 0, 3, 96},
-      {2, 7, 3, 0, 1, 32},    {5, 3, 2, 0, 2, 32},     {4, 64, 64, 0, 5, 128}, {2, 3, 1000, 0, 2, 256},
-      {33, 24, 1, 0, 2, 64},  {100, 8, 1, 0, 1, 32},   {17, 100, 1, 0, 3, 32}, {19, 13, 1, 0, 1, 64},
-      {1, 96, 1, 0, 40, 256}, {3, 1, 4096, 0, 1, 256}, {7, 1, 1, 0, 1, 32},    {2, 3, 16, 1, 2, 64},
-      {3, 5, 49, 1, 1, 32},   {19, 13, 1, 3, 2, 32},   {33, 24, 1, 1, 1, 64},  {257, 9, 1, 0, 1, 32},
+      {1, 1, 1, 0, 1, 32},    {1, 1, 7, 0, 1, 32},     {2, 3, 16, 0, 2, 64},
+      {3, 5, 49, 0, 3, 96},   {2, 7, 3, 0, 1, 32},     {5, 3, 2, 0, 2, 32},
+      {4, 64, 64, 0, 5, 128}, {2, 3, 1000, 0, 2, 256}, {33, 24, 1, 0, 2, 64},
+      {100, 8, 1, 0, 1, 32},  {17, 100, 1, 0, 3, 32},  {19, 13, 1, 0, 1, 64},
+      {1, 96, 1, 0, 40, 256}, {3, 1, 4096, 0, 1, 256}, {7, 1, 1, 0, 1, 32},
+      {2, 3, 16, 1, 2, 64},   {3, 5, 49, 1, 1, 32},    {19, 13, 1, 3, 2, 32},
+      {33, 24, 1, 1, 1, 64},  {257, 9, 1, 0, 1, 32},
   };
   for (const Case& c : table) {
     int fitting = 0;

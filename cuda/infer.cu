@@ -8,8 +8,8 @@
 //   entry           use it where (E = elements in 16 bytes: 4, or 8 for 16-bit types)
 //   infer_plane_*   inner % E == 0: the E elements of a vector share a channel
 //   infer_row_*     inner == 1 and channels % E == 0: a vector holds E consecutive channels
-//   infer_mixed_*   any other shape: a vector may hold several channels; up to E - 1 elements of tail
-//   infer_scalar_*  any shape, x, y or the residual not aligned to 16 bytes
+//   infer_mixed_*   any other shape: a vector may hold several channels; up to E - 1 elements of
+//   tail infer_scalar_*  any shape, x, y or the residual not aligned to 16 bytes
 //
 // All but infer_scalar need x, y and the residual aligned to 16 bytes, infer_row the coefficients
 // too. Bytes moved by each: one read of x and of the residual, one write of y, three floats a
@@ -70,8 +70,8 @@ struct Coefficients {
 // relu(NaN) is NaN: fmaxf would turn it into 0.
 BN_DEVICE float activate(float v, bool relu) { return relu && v <= 0.0f ? 0.0f : v; }
 
-// The three ways of finding the coefficients of a vector's E elements. Each thread has kBatch vectors
-// in flight, as many as the registers hold.
+// The three ways of finding the coefficients of a vector's E elements. Each thread has kBatch
+// vectors in flight, as many as the registers hold.
 struct Plane {
   static constexpr int kBatch = 2;
   static BN_DEVICE Cursor start(const InferArgs& g, int64_t first, int64_t step, int lanes) {
@@ -186,10 +186,10 @@ BN_DEVICE void infer_scalars(const InferArgs& g) {
 
 // Block contract of every entry: a one-dimensional grid of one-dimensional blocks of 32 to 256
 // threads, no shared memory; any number of blocks is right, enough to fill the GPU is fast.
-#define INFER_ENTRIES(name, T)                                                                 \
-  BN_ENTRY(256) infer_plane_##name(const InferArgs args) { infer_vectors<T, Plane>(args); }    \
-  BN_ENTRY(256) infer_row_##name(const InferArgs args) { infer_vectors<T, Row>(args); }        \
-  BN_ENTRY(256) infer_mixed_##name(const InferArgs args) { infer_vectors<T, Mixed>(args); }    \
+#define INFER_ENTRIES(name, T)                                                              \
+  BN_ENTRY(256) infer_plane_##name(const InferArgs args) { infer_vectors<T, Plane>(args); } \
+  BN_ENTRY(256) infer_row_##name(const InferArgs args) { infer_vectors<T, Row>(args); }     \
+  BN_ENTRY(256) infer_mixed_##name(const InferArgs args) { infer_vectors<T, Mixed>(args); } \
   BN_ENTRY(256) infer_scalar_##name(const InferArgs args) { infer_scalars<T>(args); }
 
 INFER_ENTRIES(f32, F32)

@@ -24,9 +24,10 @@ void* dynamic_shared_array();
 void block_barrier();
 float shuffle_xor(float v, int lanes);
 
-#define BN_SHARED(type, name, n)     \
-  static const char name##_tag = 0;  \
-  type(&name)[n] = *static_cast<type(*)[n]>(shared_array(&name##_tag, sizeof(type[n]), alignof(type)))
+#define BN_SHARED(type, name, n)    \
+  static const char name##_tag = 0; \
+  type(&name)[n] =                  \
+      *static_cast<type(*)[n]>(shared_array(&name##_tag, sizeof(type[n]), alignof(type)))
 #define BN_DYN_SHARED(type, name) type* const name = static_cast<type*>(dynamic_shared_array())
 
 inline int64_t thread_in_grid() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
@@ -83,7 +84,7 @@ struct F16Format {
   }
   static uint16_t narrow(float v) {
     const uint32_t bits = bits_of_float(v), sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-    if (size > 0x7f800000) return 0x7fff;              // NaN, as the GPU writes it
+    if (size > 0x7f800000) return 0x7fff;                    // NaN, as the GPU writes it
     if (size >= 0x477ff000) return uint16_t(sign | 0x7c00);  // rounds to 65536 or more
     if (size < 0x38800000) {
       // Subnormal: adding 0.5 leaves units of 2^-24 in the fraction, rounded by the addition.
@@ -92,7 +93,9 @@ struct F16Format {
     const uint32_t rounded = size + 0xfff + (size >> 13 & 1);
     return uint16_t(sign | (rounded - (112u << 23)) >> 13);
   }
-  static uint32_t narrow(float low, float high) { return narrow(low) | uint32_t(narrow(high)) << 16; }
+  static uint32_t narrow(float low, float high) {
+    return narrow(low) | uint32_t(narrow(high)) << 16;
+  }
 };
 
 struct BF16Format {
@@ -102,5 +105,7 @@ struct BF16Format {
     if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff;  // NaN, as the GPU writes it
     return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   }
-  static uint32_t narrow(float low, float high) { return narrow(low) | uint32_t(narrow(high)) << 16; }
+  static uint32_t narrow(float low, float high) {
+    return narrow(low) | uint32_t(narrow(high)) << 16;
+  }
 };
