@@ -192,8 +192,7 @@ class GoldenVectorsTest {
   void runningStatisticsWeighTheNewValueByTheMomentum(GoldenVectors.Case c) {
     for (int k = 0; k < c.channels(); k++) {
       double mean = 0.9 * c.start().mean()[k] + 0.1 * c.statistics().mean()[k];
-      double variance =
-          0.9 * c.start().variance()[k] + 0.1 * c.statistics().unbiasedVariance()[k];
+      double variance = 0.9 * c.start().variance()[k] + 0.1 * c.statistics().unbiasedVariance()[k];
       assertEquals(mean, c.running().mean()[k], 1e-15 * (1 + Math.abs(mean)) * 4);
       assertEquals(variance, c.running().variance()[k], 4e-15 * (1 + variance));
     }
