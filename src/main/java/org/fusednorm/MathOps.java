@@ -24,7 +24,7 @@ public interface MathOps {
   void activationGradient(Nonlinearity f, Tensor y, Tensor dy, Tensor dx);
 
   /**
-   * Mean over the rows of -log softmax(logits)[label].
+   * Mean over the rows of -log softmax(logits)[label]; 0 for no rows.
    *
    * @param labels I32 or I64 [rows], each in 0..columns-1; an element outside is an error (on a
    *     device that works asynchronously it surfaces at the next wait)
@@ -33,7 +33,10 @@ public interface MathOps {
    */
   void softmaxCrossEntropy(Tensor logits, Tensor labels, Tensor loss, Tensor dlogits);
 
-  /** Number of rows whose largest logit (the first of equals) is at the label, I64 [1]. */
+  /**
+   * Number of rows whose largest logit (the first of equals) is at the label, I64 [1]. A row with a
+   * NaN counts as wrong; labels as in {@link #softmaxCrossEntropy}.
+   */
   void correct(Tensor logits, Tensor labels, Tensor count, Write w);
 
   /**
