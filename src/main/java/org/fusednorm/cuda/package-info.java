@@ -1,0 +1,11 @@
+/**
+ * The GPU: the CUDA driver through JCuda, and the kernels that come with the jar. Internal; the
+ * only package that imports {@code jcuda.*}, and no type of JCuda leaves it.
+ *
+ * <p>Nothing but the driver's own library, {@code libcuda.so.1}, is needed: no CUDA toolkit. What
+ * is missing is found out once, step by step, and never by an exception: see {@link
+ * org.fusednorm.cuda.CudaDriver#status()}. Settings: {@code -Dfusednorm.cuda=off} and {@code
+ * -Dfusednorm.cuda.libcuda=PATH}, or the environment variables {@code FUSEDNORM_CUDA} and {@code
+ * FUSEDNORM_CUDA_LIBCUDA}.
+ */
+package org.fusednorm.cuda;

@@ -1,0 +1,185 @@
+package org.fusednorm.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+import org.fusednorm.testing.ForkedJvm;
+import org.fusednorm.testing.Make;
+import org.fusednorm.testing.Required;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Every step on the way to the GPU, each in a JVM of its own. */
+class CudaDriverTest {
+  @TempDir Path folder;
+
+  /** Prints the status; an exception would be the exit code 1. */
+  static final class Report {
+    public static void main(String[] args) {
+      String before = System.getProperty("java.io.tmpdir");
+      CudaStatus status = CudaDriver.status();
+      System.out.println("available " + status.available());
+      System.out.println("cause " + status.cause());
+      System.out.println("cure " + status.cure());
+      System.out.println("driver " + status.driverVersion());
+      System.out.println("devices " + status.devices());
+      boolean restored = before.equals(System.getProperty("java.io.tmpdir"));
+      System.out.println("again " + (CudaDriver.status() == status) + " " + restored);
+    }
+  }
+
+  @Test
+  void offSwitch() {
+    List<String> lines = report(Map.of(), "-Dfusednorm.cuda=off");
+    assertMissing(lines, "switched off by -Dfusednorm.cuda=off", "remove the switch", null);
+  }
+
+  @Test
+  void withoutDriver() throws IOException {
+    Assumptions.assumeFalse(hasDriver(), "this machine has an NVIDIA driver");
+    List<String> lines = report(Map.of());
+    assertMissing(lines, "libcuda.so.1", "install the NVIDIA driver r580 or newer", null);
+    assertEquals(List.of(), filesIn(folder));
+  }
+
+  @Test
+  void availableWhereRequired() {
+    CudaStatus status = CudaDriver.status();
+    Required.assume("cuda", status.available(), status.cause());
+    assertTrue(status.devices().stream().allMatch(d -> d.architecture() >= 75));
+  }
+
+  @Test
+  void namedDriverThatDoesNotExist() {
+    String path = folder.resolve("libcuda.so.1").toString();
+    List<String> lines = report(Map.of(), "-Dfusednorm.cuda.libcuda=" + path);
+    assertMissing(lines, "-Dfusednorm.cuda.libcuda=" + path + " does not load", "name", null);
+  }
+
+  @Test
+  void temporaryFolderThatDoesNotExist() {
+    Path nowhere = folder.resolve("nowhere");
+    List<String> lines = report(Map.of(), "-Djava.io.tmpdir=" + nowhere);
+    assertMissing(lines, "private directory in " + nowhere, "set -Djava.io.tmpdir", null);
+  }
+
+  @Test
+  void otherPlatform() {
+    List<String> lines = report(Map.of(), "-Dos.name=Linux", "-Dos.arch=aarch64");
+    assertMissing(lines, "is not on the class path", "CUDA needs Linux x86-64", null);
+  }
+
+  @Test
+  void driverThatSeesNoGpu() throws Exception {
+    List<String> lines = stub(Map.of("STUB_INIT", "100"));
+    assertMissing(lines, "cuInit(0): CUDA_ERROR_NO_DEVICE (100)", "nvidia-smi", null);
+  }
+
+  @Test
+  void driverThatFails() throws Exception {
+    List<String> lines = stub(Map.of("STUB_INIT", "999"));
+    assertMissing(lines, "cuInit(0): CUDA_ERROR_UNKNOWN (999)", "nvidia-smi", null);
+  }
+
+  @Test
+  void driverTooOld() throws Exception {
+    List<String> lines = stub(Map.of("STUB_VERSION", "12080"));
+    assertMissing(lines, "supports CUDA 12.8, the kernels need 13.0", "r580", "12.8");
+  }
+
+  @Test
+  void gpuTooOld() throws Exception {
+    List<String> lines = stub(Map.of("STUB_ARCHITECTURE", "70"));
+    assertMissing(lines, "only [Stub Zero (sm_70), Stub One (sm_61)]", "Turing", "13.0");
+  }
+
+  @Test
+  void imageWithoutAnEntry() throws Exception {
+    needsImage();
+    List<String> lines = stub(Map.of("STUB_ABSENT", "infer_row_f16"));
+    assertMissing(
+        lines, "cuModuleGetFunction(infer_row_f16): CUDA_ERROR_NOT_FOUND", "nvidia-smi", "13.0");
+  }
+
+  @Test
+  void everyStepTaken() throws Exception {
+    needsImage();
+    assertEquals(
+        List.of(
+            "available true",
+            "cause null",
+            "cure null",
+            "driver 13.0",
+            "devices [CudaDevice[ordinal=0, name=Stub Zero, architecture=90,"
+                + " memoryBytes=5368709120]]",
+            "again true true"),
+        stub(Map.of()));
+    assertEquals(List.of(), filesIn(folder));
+  }
+
+  @Test
+  void jvmsThatStartAtOnceDoNotMeet() throws Exception {
+    needsImage();
+    Path library = Make.run("cuda", "driver-stub").resolve("stub/libcuda.so.1");
+    List<String> options =
+        List.of("-Dfusednorm.cuda.libcuda=" + library, "-Djava.io.tmpdir=" + folder);
+    String classPath = System.getProperty("java.class.path");
+    List<ForkedJvm> jvms =
+        Stream.generate(() -> ForkedJvm.start(classPath, Map.of(), options, Report.class))
+            .limit(2)
+            .toList();
+    for (ForkedJvm jvm : jvms) {
+      ForkedJvm.Result result = jvm.await();
+      assertEquals(0, result.exit(), result.output());
+      assertTrue(result.output().startsWith("available true\n"), result.output());
+    }
+    assertEquals(List.of(), filesIn(folder));
+  }
+
+  private List<String> stub(Map<String, String> answers) throws Exception {
+    Path library = Make.run("cuda", "driver-stub").resolve("stub/libcuda.so.1");
+    return report(answers, "-Dfusednorm.cuda.libcuda=" + library);
+  }
+
+  private List<String> report(Map<String, String> environment, String... options) {
+    List<String> all =
+        Stream.concat(Stream.of("-Djava.io.tmpdir=" + folder), Stream.of(options)).toList();
+    ForkedJvm.Result result =
+        ForkedJvm.start(System.getProperty("java.class.path"), environment, all, Report.class)
+            .await();
+    assertEquals(0, result.exit(), result.output());
+    return result.output().lines().toList();
+  }
+
+  private static void assertMissing(List<String> lines, String cause, String cure, String driver) {
+    String all = String.join("\n", lines);
+    assertEquals(6, lines.size(), all);
+    assertEquals("available false", lines.get(0), all);
+    assertTrue(lines.get(1).startsWith("cause ") && lines.get(1).contains(cause), all);
+    assertTrue(lines.get(2).startsWith("cure ") && lines.get(2).contains(cure), all);
+    assertEquals("driver " + driver, lines.get(3), all);
+    assertEquals("devices []", lines.get(4), all);
+    assertEquals("again true true", lines.get(5), all);
+  }
+
+  private static void needsImage() throws IOException {
+    Required.assume("nvcc", CudaImage.load().isPresent(), "built without the CUDA compiler");
+  }
+
+  private static boolean hasDriver() {
+    return Files.exists(Path.of("/proc/driver/nvidia/version"));
+  }
+
+  private static List<Path> filesIn(Path directory) throws IOException {
+    try (Stream<Path> files = Files.list(directory)) {
+      return files.toList();
+    }
+  }
+}

@@ -1,0 +1,49 @@
+package org.fusednorm.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
+import org.fusednorm.testing.Make;
+import org.fusednorm.testing.Required;
+import org.junit.jupiter.api.Test;
+
+class CudaImageTest {
+  private static final Set<Integer> ARCHITECTURES = Set.of(75, 80, 86, 89, 90, 100, 120);
+
+  private static CudaImage image() throws IOException {
+    Optional<CudaImage> image = CudaImage.load();
+    Required.assume("nvcc", image.isPresent(), "built without the CUDA compiler");
+    return image.get();
+  }
+
+  @Test
+  void holdsMachineCodeForEveryArchitectureAndPtxForLaterOnes() throws IOException {
+    CudaImage image = image();
+    assertEquals(ARCHITECTURES, image.architectures());
+    assertEquals(Set.of(75), image.ptx());
+    assertTrue(image.bytes().isDirect());
+  }
+
+  @Test
+  void holdsExactlyTheEntriesThatJavaNames() throws IOException {
+    CudaImage image = image();
+    assertEquals(new TreeSet<>(CudaKernels.ENTRIES), image.entries());
+    for (String entry : image.entries()) {
+      assertEquals(ARCHITECTURES, image.registers(entry).keySet(), entry);
+      image
+          .registers(entry)
+          .forEach((arch, n) -> assertTrue(n <= 80, entry + " sm_" + arch + ": " + n));
+    }
+    assertThrows(IllegalArgumentException.class, () -> image.registers("infer"));
+  }
+
+  @Test
+  void kernelsAreRightOnTheHost() throws IOException, InterruptedException {
+    Make.run("cuda", "test");
+  }
+}
