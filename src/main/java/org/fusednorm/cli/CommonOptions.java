@@ -1,5 +1,8 @@
 package org.fusednorm.cli;
 
+import org.fusednorm.Backend;
+import org.fusednorm.BackendException;
+import org.fusednorm.Backends;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -40,9 +43,17 @@ public final class CommonOptions {
     System.setProperty(THREADS, Integer.toString(threads));
   }
 
-  /** The backend asked for, as {@code Backends.open} takes it, or null for the best available. */
-  String backend() {
-    return backend;
+  /**
+   * Opens the backend asked for, or the best available.
+   *
+   * @throws UserError where there is none of that name, or it is missing here, with its cause
+   */
+  Backend open() {
+    try {
+      return backend == null ? Backends.best() : Backends.open(backend);
+    } catch (IllegalArgumentException | BackendException e) {
+      throw new UserError(e.getMessage(), e);
+    }
   }
 
   /** Whether the result is to be printed as JSON. */

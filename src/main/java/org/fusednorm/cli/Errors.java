@@ -9,6 +9,7 @@ import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.NotDirectoryException;
 import java.util.List;
+import org.fusednorm.BackendException;
 import picocli.CommandLine;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.UnmatchedArgumentException;
@@ -24,7 +25,7 @@ final class Errors {
   /** Bad usage, bad input, or a file that cannot be read or written. */
   static final int USER_ERROR = 2;
 
-  /** A defect of this program, or a machine that failed under it; EX_SOFTWARE of sysexits.h. */
+  /** A defect of this program, or a device that failed under it; EX_SOFTWARE of sysexits.h. */
   static final int INTERNAL = 70;
 
   private Errors() {}
@@ -50,6 +51,9 @@ final class Errors {
     }
     if (thrown instanceof CheckFailed) {
       return report(err, thrown.getMessage(), thrown, trace, CHECK_FAILED);
+    }
+    if (thrown instanceof BackendException) {
+      return report(err, thrown.getMessage(), thrown, trace, INTERNAL);
     }
     if (thrown instanceof UncheckedIOException) {
       return thrown(thrown.getCause(), err, trace);

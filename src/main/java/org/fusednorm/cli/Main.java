@@ -28,7 +28,7 @@ import picocli.CommandLine.Spec;
       "0:done",
       "1:a check failed",
       "2:bad usage or input, or a file that cannot be read or written",
-      "70:an unexpected error inside fusednorm"
+      "70:an error inside fusednorm or of the device"
     })
 public final class Main implements Runnable {
   @Spec private CommandSpec spec;

@@ -12,6 +12,7 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
 import java.util.concurrent.Callable;
+import org.fusednorm.BackendException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -38,6 +39,16 @@ class MainTest {
     @Override
     public Integer call() throws Exception {
       return action.call();
+    }
+  }
+
+  @Command(name = "open", description = "Opens a backend and closes it.")
+  private static final class Opening implements Runnable {
+    @Mixin private CommonOptions common;
+
+    @Override
+    public void run() {
+      common.open().close();
     }
   }
 
@@ -96,7 +107,7 @@ class MainTest {
     assertAll(
         () -> assertTrue(help.contains("Usage: fusednorm [-hV] [--trace] COMMAND"), help),
         () -> assertTrue(help.contains("act  Does what the test says."), help),
-        () -> assertTrue(help.contains("70   an unexpected error inside fusednorm"), help),
+        () -> assertTrue(help.contains("70   an error inside fusednorm or of the device"), help),
         () -> assertEquals("", err.toString()));
   }
 
@@ -125,6 +136,15 @@ class MainTest {
     assertEquals(2, act(() -> 0, "act", "--jsn"));
     assertOneLine(
         "fusednorm: Unknown option: '--jsn'; did you mean --json? (see fusednorm act --help)");
+  }
+
+  @Test
+  void unknownBackendIsBadInputWithTheNamesThereAre() {
+    CommandLine commandLine = Main.commandLine().addSubcommand(new Opening());
+    assertEquals(2, run(commandLine, "open", "--backend", "abacus"));
+    String text = err.toString();
+    assertTrue(text.startsWith("fusednorm: no backend \"abacus\": there are"), text);
+    assertEquals(1, text.lines().count(), text);
   }
 
   @Test
@@ -180,6 +200,13 @@ class MainTest {
     assertOneLine(
         "fusednorm: unexpected java.lang.IllegalStateException: odd"
             + " (--trace shows where it came from)");
+  }
+
+  @Test
+  void failureOfADeviceIsToldInTheDriversWords() {
+    String text = "cuMemAlloc(3211264 bytes): CUDA_ERROR_OUT_OF_MEMORY (2)";
+    assertEquals(70, fail(new BackendException(text), "act"));
+    assertOneLine("fusednorm: " + text);
   }
 
   @Test
