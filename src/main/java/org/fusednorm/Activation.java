@@ -4,6 +4,8 @@ package org.fusednorm;
 public enum Activation {
   /** Nothing. */
   NONE,
-  /** max(0, v), with NaN kept: {@code v <= 0 ? 0 : v}. The gradient passes where !(v <= 0). */
+  /**
+   * max(0, v), with NaN kept: {@code v <= 0 ? 0 : v}. The gradient passes where {@code !(v <= 0)}.
+   */
   RELU
 }

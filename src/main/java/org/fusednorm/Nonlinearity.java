@@ -6,6 +6,6 @@ public enum Nonlinearity {
   SIGMOID,
   /** tanh(v); gradient 1 - y^2. */
   TANH,
-  /** {@code v <= 0 ? 0 : v}; gradient 1 where !(y <= 0), else 0. */
+  /** {@code v <= 0 ? 0 : v}; gradient 1 where {@code !(y <= 0)}, else 0. */
   RELU
 }
