@@ -18,10 +18,14 @@ public final class Required {
       return;
     }
     String message = part + " is missing: " + cause;
-    String required = System.getProperty("fusednorm.require", "");
-    if (Arrays.asList(required.split(",")).contains(part)) {
+    if (isRequired(part)) {
       fail(message);
     }
     Assumptions.abort(message);
+  }
+
+  /** Whether {@code fusednorm.require} names this part. */
+  public static boolean isRequired(String part) {
+    return Arrays.asList(System.getProperty("fusednorm.require", "").split(",")).contains(part);
   }
 }

@@ -1,0 +1,29 @@
+package org.fusednorm.testing;
+
+import java.util.List;
+import java.util.stream.Stream;
+import org.fusednorm.Availability;
+import org.fusednorm.Backends;
+
+/** Names of the backends that a contract must hold on: all that are available here. */
+public final class EachBackend {
+  private EachBackend() {}
+
+  /** For {@code @MethodSource}. */
+  public static Stream<String> names() {
+    return list().stream();
+  }
+
+  /** Names, best first; fails when a backend that {@code fusednorm.require} names is missing. */
+  public static List<String> list() {
+    for (Availability a : Backends.availability()) {
+      if (!a.available() && Required.isRequired(a.name())) {
+        throw new AssertionError(a.name() + " is required: " + a.cause());
+      }
+    }
+    return Backends.availability().stream()
+        .filter(Availability::available)
+        .map(Availability::name)
+        .toList();
+  }
+}
