@@ -53,8 +53,7 @@ class ConventionsTest {
         x[at(s, 1, i)] = constant;
       }
       bn.affine().beta().copyFrom(0, 0.3, 0);
-      double beta =
-          org.fusednorm.testing.Values.round(t, bn.affine().beta().toDoubles()[1]);
+      double beta = org.fusednorm.testing.Values.round(t, bn.affine().beta().toDoubles()[1]);
       Tensor tx = tensor(b, s, t, x);
       Tensor y = b.empty(s, t);
       Pass p = bn.forward(tx, y);
@@ -155,8 +154,7 @@ class ConventionsTest {
         normal(DType.F32, 4, n, 0, 1e-40)
       };
       for (double[] x : inputs) {
-        assertClose(
-            "x around " + x[0], forward(reference, s, x), forward(b, s, x), 2e-6);
+        assertClose("x around " + x[0], forward(reference, s, x), forward(b, s, x), 2e-6);
       }
     }
   }
@@ -234,9 +232,7 @@ class ConventionsTest {
       bn.backward(p, 2, tdy, tx, dr, Write.SET);
       assertArrayEquals(expectedDx, tx.toDoubles(), "dx == x");
       String emptied =
-          assertThrows(
-                  IllegalStateException.class,
-                  () -> bn.backward(p, 2, tdy, dx, dr, Write.SET))
+          assertThrows(IllegalStateException.class, () -> bn.backward(p, 2, tdy, dx, dr, Write.SET))
               .getMessage();
       assertTrue(emptied.contains("emptied"), emptied);
       bn.resetRunning();
@@ -442,8 +438,15 @@ class ConventionsTest {
       assertMessage("gamma", () -> to.load(from.state(Profile.KERAS), Profile.PYTORCH));
       assertMessage("missing", () -> to.load(Map.of(), Profile.DJL));
       Map<String, Tensor> three =
-          Map.of("gamma", b.zeros(Shape.of(3), DType.F32), "beta", state.get("bias"),
-              "runningMean", state.get("running_mean"), "runningVar", state.get("running_var"));
+          Map.of(
+              "gamma",
+              b.zeros(Shape.of(3), DType.F32),
+              "beta",
+              state.get("bias"),
+              "runningMean",
+              state.get("running_mean"),
+              "runningVar",
+              state.get("running_var"));
       assertMessage("[3] F32", () -> to.load(three, Profile.DJL));
     }
   }
@@ -461,8 +464,7 @@ class ConventionsTest {
           new Thread(
               () ->
                   assertThrows(
-                      IllegalStateException.class,
-                      () -> bn.forward(p, x, b.empty(s, DType.F32))));
+                      IllegalStateException.class, () -> bn.forward(p, x, b.empty(s, DType.F32))));
       Throwable[] failed = new Throwable[1];
       t.setUncaughtExceptionHandler((thread, e) -> failed[0] = e);
       t.start();

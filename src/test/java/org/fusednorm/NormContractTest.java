@@ -42,7 +42,9 @@ class NormContractTest {
   static Stream<Case> cases() {
     return EachBackend.names()
         .filter(name -> !name.equals("reference"))
-        .flatMap(name -> Stream.of(DType.F32, DType.F16, DType.BF16, DType.F64).map(t -> Map.entry(name, t)))
+        .flatMap(
+            name ->
+                Stream.of(DType.F32, DType.F16, DType.BF16, DType.F64).map(t -> Map.entry(name, t)))
         .flatMap(
             e ->
                 SHAPES.stream()
@@ -52,7 +54,9 @@ class NormContractTest {
                                 .flatMap(
                                     f ->
                                         Stream.of(false, true)
-                                            .map(r -> new Case(e.getKey(), e.getValue(), s, f, r)))));
+                                            .map(
+                                                r ->
+                                                    new Case(e.getKey(), e.getValue(), s, f, r)))));
   }
 
   @ParameterizedTest

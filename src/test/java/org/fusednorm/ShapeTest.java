@@ -70,7 +70,8 @@ class ShapeTest {
         assertThrows(IllegalArgumentException.class, () -> Shape.nc(big, big)).getMessage();
     assertTrue(tooLarge.contains("1099511627776"), tooLarge);
     assertThrows(IllegalArgumentException.class, () -> Shape.nchw(4, 4, big, big));
-    assertThrows(IllegalArgumentException.class, () -> Shape.nc(1L << 31, 1L << 30).bytes(DType.F64));
+    assertThrows(
+        IllegalArgumentException.class, () -> Shape.nc(1L << 31, 1L << 30).bytes(DType.F64));
     String noChannels =
         assertThrows(IllegalArgumentException.class, () -> Shape.of(2, 3).channels()).getMessage();
     assertTrue(noChannels.contains("[2, 3]"), noChannels);

@@ -158,10 +158,8 @@ class TensorTest {
         assertEquals(before, b.memory().bytesInUse());
       }
       assertEquals(7, mine.getFloat(4));
-      assertMessage(
-          "direct", () -> b.wrap(Shape.of(1), DType.F32, ByteBuffer.allocate(4)));
-      assertMessage(
-          "direct", () -> b.wrap(Shape.of(1), DType.F32, mine.asReadOnlyBuffer()));
+      assertMessage("direct", () -> b.wrap(Shape.of(1), DType.F32, ByteBuffer.allocate(4)));
+      assertMessage("direct", () -> b.wrap(Shape.of(1), DType.F32, mine.asReadOnlyBuffer()));
       assertMessage("32 bytes", () -> b.wrap(Shape.of(8), DType.F32, mine));
     }
   }
