@@ -108,7 +108,7 @@ public final class BatchNorm implements AutoCloseable {
    * @throws IllegalArgumentException when the shape has other channels than this layer
    */
   public Pass pass(Memory m, Shape s, DType t) {
-    if (s.channels() != channels || t.parameter() != type) {
+    if (s.channels() != channels || !t.isFloating() || t.parameter() != type) {
       throw new IllegalArgumentException(
           "data of "
               + s
