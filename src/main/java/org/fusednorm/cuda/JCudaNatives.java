@@ -35,13 +35,14 @@ final class JCudaNatives {
         "lib/"
             + LibUtils.createLibraryFileName(
                 LibUtils.createPlatformLibraryName(library + "-" + JCudaVersion.get()));
+    if (loader.getResource(resource) == null) {
+      throw new CudaMissingException(
+          resource + " is not on the class path",
+          "CUDA needs Linux x86-64 and jcuda-natives with the classifier linux-x86_64");
+    }
     Path directory = PrivateFiles.directory();
     try {
-      if (PrivateFiles.extract(loader, resource, directory) == null) {
-        throw new CudaMissingException(
-            resource + " is not on the class path",
-            "CUDA needs Linux x86-64 and jcuda-natives with the classifier linux-x86_64");
-      }
+      PrivateFiles.extract(loader, resource, directory);
       String before = System.setProperty(TMPDIR, directory.toString());
       try {
         Class.forName(className, true, loader);

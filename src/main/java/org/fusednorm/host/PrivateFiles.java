@@ -22,7 +22,7 @@ public final class PrivateFiles {
    * @throws IOException naming that directory, where none can be made in it
    */
   public static Path directory() throws IOException {
-    // The property is read here, not by Files, which keeps the value from its first use.
+    // Files on its own would take the value from the start of the JVM.
     Path parent = Path.of(System.getProperty("java.io.tmpdir"));
     try {
       return Files.createTempDirectory(
