@@ -30,6 +30,7 @@ public final class BatchNorm implements AutoCloseable {
   private final Running running;
   private final List<Running> runningList;
   private final List<Tensor> owned = new ArrayList<>();
+  private final boolean ownsRunning;
   private boolean frozen;
 
   private BatchNorm(Builder b) {
@@ -47,24 +48,33 @@ public final class BatchNorm implements AutoCloseable {
         new Affine(
             b.scale ? own(b.memory.zeros(Shape.of(channels), type)) : null,
             b.shift ? own(b.memory.zeros(Shape.of(channels), type)) : null);
-    Scalar momentum = b.cumulative ? null : b.memory.scalar(b.momentum);
-    if (momentum != null) {
-      own(momentum.tensor());
-    }
     running =
-        new Running(
-            own(b.memory.zeros(Shape.of(channels), DType.F64)),
-            own(b.memory.empty(Shape.of(channels), DType.F64)),
-            own(b.memory.zeros(Shape.of(1), DType.I64)),
-            momentum,
-            b.unbiased);
+        b.cumulative
+            ? Running.cumulative(b.memory, channels, b.unbiased)
+            : Running.moving(b.memory, channels, b.momentum, b.unbiased);
     runningList = List.of(running);
-    double[] ones = new double[Math.toIntExact(channels)];
-    Arrays.fill(ones, 1);
-    running.variance().copyFrom(ones);
     if (gamma != null) {
+      double[] ones = new double[Math.toIntExact(channels)];
+      Arrays.fill(ones, 1);
       gamma.copyFrom(ones);
     }
+    ownsRunning = true;
+  }
+
+  private BatchNorm(BatchNorm of, Running r) {
+    backend = of.backend;
+    channels = of.channels;
+    type = of.type;
+    eps = of.eps;
+    activation = of.activation;
+    withResidual = of.withResidual;
+    deferCommit = of.deferCommit;
+    affine = of.affine;
+    gradients = of.gradients;
+    running = r;
+    runningList = List.of(r);
+    ownsRunning = false;
+    frozen = of.frozen;
   }
 
   private Tensor own(Tensor t) {
@@ -100,6 +110,21 @@ public final class BatchNorm implements AutoCloseable {
   /** The running statistics. */
   public Running running() {
     return running;
+  }
+
+  /**
+   * The same layer over other running statistics: settings, gamma, beta and gradients are shared.
+   * Training through it commits to {@code r} and leaves this layer's statistics alone, inference
+   * uses {@code r}; so population statistics ({@link Running#cumulative}) are taken beside moving
+   * averages.
+   *
+   * @param r statistics of as many channels, of the caller's; closing the result frees nothing
+   * @throws IllegalArgumentException when {@code r} has another number of channels
+   */
+  public BatchNorm withRunning(Running r) {
+    Check.elements("running mean", r.mean(), DType.F64, channels);
+    Check.elements("running variance", r.variance(), DType.F64, channels);
+    return new BatchNorm(this, r);
   }
 
   /**
@@ -182,7 +207,8 @@ public final class BatchNorm implements AutoCloseable {
    * Backward of one certain forward.
    *
    * @param generation {@link Pass#generation} after that forward
-   * @param dx gets the gradient of x; may be dy, or x, which empties the pass
+   * @param dx gets the gradient of x; may be dy, or x, which empties the pass; null for none, when
+   *     only the gradients of gamma and beta are wanted
    * @param dResidual gets the gradient of the residual, may be dy; null for none
    * @param w whether the gradients of gamma and beta are replaced or added to
    * @throws IllegalStateException when another forward has overwritten the pass, or there was none
@@ -203,9 +229,16 @@ public final class BatchNorm implements AutoCloseable {
       if (dResidual != null) {
         residualMatches(dResidual);
       }
-      backend.norm().backward(dy, x, p.saved(), activation, p.sums(), dx, dResidual);
+      if (dx == null) {
+        if (dResidual != null) {
+          throw new IllegalArgumentException("the gradient of the residual comes with dx: give it");
+        }
+        backend.norm().gradientSums(dy, x, p.saved(), activation, p.sums());
+      } else {
+        backend.norm().backward(dy, x, p.saved(), activation, p.sums(), dx, dResidual);
+      }
       backend.norm().gradients(p.sums(), gradients, w);
-      if (dx.sameElements(x)) {
+      if (dx != null && dx.sameElements(x)) {
         p.empty();
       }
     } finally {
@@ -252,11 +285,7 @@ public final class BatchNorm implements AutoCloseable {
 
   /** Starts the running statistics anew: mean 0, variance 1, count 0. */
   public void resetRunning() {
-    running.mean().fillZero();
-    double[] ones = new double[Math.toIntExact(channels)];
-    Arrays.fill(ones, 1);
-    running.variance().copyFrom(ones);
-    running.count().fillZero();
+    running.reset();
   }
 
   /** {@code weight} and {@code bias}, those that are switched on. */
@@ -329,6 +358,9 @@ public final class BatchNorm implements AutoCloseable {
   @Override
   public void close() {
     owned.forEach(Tensor::close);
+    if (ownsRunning) {
+      running.close();
+    }
   }
 
   private void mine(Pass p) {
