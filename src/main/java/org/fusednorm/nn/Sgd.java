@@ -1,0 +1,142 @@
+package org.fusednorm.nn;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.fusednorm.MathOps;
+import org.fusednorm.Memory;
+import org.fusednorm.Parameter;
+import org.fusednorm.Scalar;
+import org.fusednorm.Tensor;
+
+/**
+ * Stochastic gradient descent in PyTorch's terms: g = gradient + weightDecay value; velocity =
+ * momentum velocity + g; value -= learningRate velocity. The three numbers live in device memory,
+ * so that a recorded {@link #step} follows their changes.
+ */
+public final class Sgd implements AutoCloseable {
+  private final MathOps math;
+  private final Parameter[] parameters;
+  private final Tensor[] velocities;
+  private final Scalar learningRate;
+  private final Scalar momentum;
+  private final Scalar weightDecay;
+
+  private Sgd(Builder b) {
+    math = b.memory.backend().math();
+    parameters = b.parameters.toArray(Parameter[]::new);
+    velocities = new Tensor[parameters.length];
+    learningRate = b.memory.scalar(b.learningRate);
+    momentum = b.momentum == null ? null : b.memory.scalar(b.momentum);
+    weightDecay = b.weightDecay == null ? null : b.memory.scalar(b.weightDecay);
+    if (momentum != null) {
+      for (int i = 0; i < parameters.length; i++) {
+        Tensor value = parameters[i].value();
+        velocities[i] = b.memory.zeros(value.shape(), value.dtype());
+      }
+    }
+  }
+
+  /** Descent for {@code parameters}; its own tensors lie in {@code m}. */
+  public static Builder builder(Memory m, List<Parameter> parameters) {
+    return new Builder(m, parameters);
+  }
+
+  /** Changes all parameters by their gradients. */
+  public void step() {
+    for (int i = 0; i < parameters.length; i++) {
+      Parameter p = parameters[i];
+      math.sgd(p.value(), p.gradient(), velocities[i], learningRate, momentum, weightDecay);
+    }
+  }
+
+  /** The learning rate. */
+  public Scalar learningRate() {
+    return learningRate;
+  }
+
+  /** The momentum; null when built without. */
+  public Scalar momentum() {
+    return momentum;
+  }
+
+  /** The weight decay; null when built without. */
+  public Scalar weightDecay() {
+    return weightDecay;
+  }
+
+  /**
+   * The velocities, for a checkpoint: {@code dense1.weight.momentum_buffer}, in PyTorch's word.
+   * Empty without momentum.
+   */
+  public Map<String, Tensor> state() {
+    Map<String, Tensor> all = new LinkedHashMap<>();
+    for (int i = 0; i < parameters.length; i++) {
+      if (velocities[i] != null) {
+        all.put(parameters[i].name() + ".momentum_buffer", velocities[i]);
+      }
+    }
+    return all;
+  }
+
+  /** Frees velocities and numbers; the parameters are the layers'. */
+  @Override
+  public void close() {
+    for (Tensor v : velocities) {
+      if (v != null) {
+        v.close();
+      }
+    }
+    learningRate.close();
+    if (momentum != null) {
+      momentum.close();
+    }
+    if (weightDecay != null) {
+      weightDecay.close();
+    }
+  }
+
+  /** Settings of an {@link Sgd}. */
+  public static final class Builder {
+    private final Memory memory;
+    private final List<Parameter> parameters;
+    private double learningRate = 0.01;
+    private Double momentum;
+    private Double weightDecay;
+
+    private Builder(Memory memory, List<Parameter> parameters) {
+      this.memory = memory;
+      this.parameters = List.copyOf(parameters);
+    }
+
+    /** Learning rate, 0.01 by default. */
+    public Builder learningRate(double v) {
+      learningRate = positive("learning rate", v);
+      return this;
+    }
+
+    /** Keeps velocities, also for 0, so that the momentum may be raised later. */
+    public Builder momentum(double v) {
+      momentum = positive("momentum", v);
+      return this;
+    }
+
+    /** Adds this times the value to each gradient (L2 regularization). */
+    public Builder weightDecay(double v) {
+      weightDecay = positive("weight decay", v);
+      return this;
+    }
+
+    /** Makes the optimizer, with velocities of zero. */
+    public Sgd build() {
+      return new Sgd(this);
+    }
+
+    private static double positive(String name, double v) {
+      if (!(v >= 0) || Double.isInfinite(v)) {
+        throw new IllegalArgumentException(name + " must be finite and not negative, not " + v);
+      }
+      return v;
+    }
+  }
+}
