@@ -18,6 +18,8 @@ import java.util.StringJoiner;
  */
 public final class Backends {
   private static final System.Logger LOG = System.getLogger("org.fusednorm");
+  private static final String FORCE = "fusednorm.backend";
+  private static final String FORCE_VARIABLE = "FUSEDNORM_BACKEND";
   private static final List<EngineProvider> PROVIDERS = providers();
 
   private Backends() {}
@@ -38,31 +40,44 @@ public final class Backends {
   }
 
   /**
+   * Which backend {@link #best} opens, and why; opens nothing.
+   *
+   * @throws BackendException when there is no backend at all
+   */
+  public static Choice choice() {
+    String property = System.getProperty(FORCE);
+    if (property != null && !property.isBlank()) {
+      return new Choice(property.strip(), true, "forced by -D" + FORCE + "=" + property.strip());
+    }
+    String variable = System.getenv(FORCE_VARIABLE);
+    if (variable != null && !variable.isBlank()) {
+      String reason = "forced by the environment variable " + FORCE_VARIABLE;
+      return new Choice(variable.strip(), true, reason + "=" + variable.strip());
+    }
+    StringJoiner skipped = new StringJoiner("; ", "the best available; ", "");
+    skipped.setEmptyValue("the best there is");
+    for (EngineProvider p : PROVIDERS) {
+      Availability a = p.availability();
+      if (a.available()) {
+        return new Choice(p.name(), false, skipped.toString());
+      }
+      skipped.add("not " + p.name() + ": " + a.cause());
+    }
+    throw new BackendException("no backend on the class path: is the fusednorm jar complete?");
+  }
+
+  /**
    * Opens the best available backend and logs one line that says which, and why no better one.
    *
    * @throws BackendException when the backend that was forced by property or environment is missing
    */
   public static Backend best() {
-    String forced = System.getProperty("fusednorm.backend", System.getenv("FUSEDNORM_BACKEND"));
-    if (forced != null && !forced.isBlank()) {
-      return open(forced);
+    Choice choice = choice();
+    Backend b = open(choice.spec());
+    if (!choice.forced()) {
+      LOG.log(Level.INFO, "using {0} ({1}): {2}", b.device(), b.description(), choice.reason());
     }
-    StringJoiner skipped = new StringJoiner("; ");
-    for (EngineProvider p : PROVIDERS) {
-      Availability a = p.availability();
-      if (a.available()) {
-        Backend b = open(p.name());
-        LOG.log(
-            Level.INFO,
-            "using {0} ({1}){2}",
-            b.device(),
-            b.description(),
-            skipped.length() == 0 ? "" : "; not " + skipped);
-        return b;
-      }
-      skipped.add(p.name() + ": " + a.cause());
-    }
-    throw new BackendException("no backend on the class path: is the fusednorm jar complete?");
+    return b;
   }
 
   /**

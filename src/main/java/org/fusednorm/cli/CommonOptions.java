@@ -43,14 +43,24 @@ public final class CommonOptions {
     System.setProperty(THREADS, Integer.toString(threads));
   }
 
+  /** The backend asked for, as {@code Backends.open} takes it, or null for the best available. */
+  String backend() {
+    return backend;
+  }
+
   /**
    * Opens the backend asked for, or the best available.
    *
    * @throws UserError where there is none of that name, or it is missing here, with its cause
    */
   Backend open() {
+    return open(backend);
+  }
+
+  /** As {@link #open()}, for a backend by name; null for the best available. */
+  static Backend open(String spec) {
     try {
-      return backend == null ? Backends.best() : Backends.open(backend);
+      return spec == null ? Backends.best() : Backends.open(spec);
     } catch (IllegalArgumentException | BackendException e) {
       throw new UserError(e.getMessage(), e);
     }

@@ -1,0 +1,93 @@
+package org.fusednorm.cuda;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import org.fusednorm.Availability;
+import org.fusednorm.Availability.Part;
+import org.fusednorm.BackendException;
+import org.fusednorm.Engine;
+import org.fusednorm.EngineProvider;
+
+/**
+ * Tells what was found of CUDA. This version has kernels and finds the GPU, but has no engine that
+ * computes there yet, so the backend is never available.
+ */
+public final class CudaProvider implements EngineProvider {
+  static final String NAME = "cuda";
+
+  private static final String NO_ENGINE =
+      "this version of fusednorm finds the GPU but does not compute on it yet";
+  private static final String NO_ENGINE_CURE = "use a later version; the cpu backend works here";
+
+  /** For {@link java.util.ServiceLoader}. */
+  public CudaProvider() {}
+
+  @Override
+  public String name() {
+    return NAME;
+  }
+
+  @Override
+  public int rank() {
+    return 20;
+  }
+
+  @Override
+  public Availability availability() {
+    CudaStatus status = CudaDriver.status();
+    Availability a =
+        status.available()
+            ? Availability.unavailable(NAME, NO_ENGINE, NO_ENGINE_CURE)
+            : Availability.unavailable(NAME, status.cause(), status.cure());
+    return a.with(parts(status));
+  }
+
+  static List<Part> parts(CudaStatus status) {
+    List<Part> parts = new ArrayList<>();
+    if (status.driverVersion() != null) {
+      parts.add(Part.of("driver", "CUDA " + status.driverVersion()));
+    }
+    for (CudaDevice d : status.devices()) {
+      String text =
+          String.format(
+              Locale.ROOT,
+              "%s, sm_%d, %.1f GiB",
+              d.name(),
+              d.architecture(),
+              d.memoryBytes() / (double) (1 << 30));
+      parts.add(Part.of("device " + d.ordinal(), text));
+    }
+    parts.add(image());
+    return parts;
+  }
+
+  private static Part image() {
+    try {
+      Optional<CudaImage> image = CudaImage.load();
+      return image.isPresent()
+          ? Part.of("kernels", describe(image.get()))
+          : Part.missing(
+              "kernels",
+              "the jar was built without the CUDA compiler",
+              "use the released jar, or build with CUDA 13.0's nvcc installed");
+    } catch (IOException e) {
+      return Part.missing("kernels", e.getMessage(), "use an undamaged jar");
+    }
+  }
+
+  private static String describe(CudaImage image) {
+    return image.entries().size()
+        + " entries for "
+        + image.architectures().stream().map(a -> "sm_" + a).collect(Collectors.joining(", "))
+        + image.ptx().stream().map(a -> ", PTX from sm_" + a).collect(Collectors.joining());
+  }
+
+  @Override
+  public Engine open(int index) {
+    throw new BackendException(NAME + " is unavailable: " + availability().cause());
+  }
+}

@@ -1,0 +1,45 @@
+package org.fusednorm.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import org.fusednorm.Availability;
+import org.fusednorm.Availability.Part;
+import org.fusednorm.BackendException;
+import org.fusednorm.Backends;
+import org.junit.jupiter.api.Test;
+
+class CudaProviderTest {
+  @Test
+  void isListedFirstWithItsCause() {
+    Availability a = Backends.availability().get(0);
+    CudaStatus status = CudaDriver.status();
+    assertEquals("cuda", a.name());
+    assertFalse(a.available());
+    if (status.available()) {
+      assertTrue(a.cause().contains("does not compute on it yet"), a.cause());
+    } else {
+      assertEquals(status.cause(), a.cause());
+      assertEquals(status.cure(), a.cure());
+    }
+  }
+
+  @Test
+  void openingItThrowsTheCause() {
+    BackendException e = assertThrows(BackendException.class, () -> Backends.open("cuda"));
+    assertTrue(e.getMessage().contains(Backends.availability().get(0).cause()), e.getMessage());
+  }
+
+  @Test
+  void partsAreDriverDevicesAndKernels() {
+    CudaDevice device = new CudaDevice(1, "Example GPU", 90, 3L << 29);
+    List<Part> parts = CudaProvider.parts(new CudaStatus(null, "13.0", List.of(device)));
+    assertEquals(Part.of("driver", "CUDA 13.0"), parts.get(0));
+    assertEquals(Part.of("device 1", "Example GPU, sm_90, 1.5 GiB"), parts.get(1));
+    assertEquals("kernels", parts.get(2).name());
+    assertEquals(parts.get(2).value().isEmpty(), !parts.get(2).cause().isEmpty());
+  }
+}
