@@ -1,0 +1,103 @@
+package org.fusednorm.cpu;
+
+/**
+ * Sigmoid and tanh over arrays. The F32 exponential is exp(t) = 2^n exp(r), n = round(t / ln 2) and
+ * |r| <= ln 2 / 2, exp(r) by its Taylor series to r^7 (remainder under 6e-9); loops have no branch,
+ * so that all of them but the scaling by 2^n are vectorized.
+ */
+final class Functions {
+  /** Adding and subtracting it rounds a small float to an integer. */
+  private static final float ROUND = 0x1.8p23f;
+
+  private static final float PER_LN2 = 1.44269504f;
+
+  /** ln 2 in two parts; the first has so few bits that its product with n is exact. */
+  private static final float LN2_HIGH = 0.693359375f;
+
+  private static final float LN2_LOW = -2.12194440e-4f;
+
+  /** Below, exp rounds to 0 in F32. */
+  private static final float LOWEST = -104f;
+
+  private Functions() {}
+
+  /** {@code u = exp(-|v|)}; {@code n} is used on the way. */
+  private static void expNegative(float[] v, float[] u, float[] n, int length) {
+    for (int i = 0; i < length; i++) {
+      float t = Math.max(-Math.abs(v[i]), LOWEST);
+      float k = (t * PER_LN2 + ROUND) - ROUND;
+      float r = (t - k * LN2_HIGH) - k * LN2_LOW;
+      float p = 1f / 720 + r * (1f / 5040);
+      p = 1f / 24 + r * (1f / 120 + r * p);
+      p = 0.5f + r * (1f / 6 + r * p);
+      u[i] = 1 + (r + r * r * p);
+      n[i] = k;
+    }
+    for (int i = 0; i < length; i++) {
+      // In double, so that subnormal results are rounded once.
+      u[i] = (float) (u[i] * Double.longBitsToDouble((long) ((int) n[i] + 1023) << 52));
+    }
+  }
+
+  /** v = 1 / (1 + exp(-v)) = min(1, exp(v)) / (1 + exp(-|v|)), accurate where it is tiny too. */
+  static void sigmoid(float[] v, float[] u, float[] n, int length) {
+    expNegative(v, u, n, length);
+    for (int i = 0; i < length; i++) {
+      // 1 from 0 on, 0 for what is clearly negative; in between exp(v) is 1 anyway.
+      float step = Math.max(0f, Math.min(1f, v[i] * 0x1p60f + 1));
+      v[i] = Math.max(u[i], step) / (1 + u[i]);
+    }
+  }
+
+  /** v = tanh(v). */
+  static void tanh(float[] v, int length) {
+    for (int i = 0; i < length; i++) {
+      v[i] = (float) tanh((double) v[i]);
+    }
+  }
+
+  /** tanh to about 1e-9: what F32 results need, without the range reduction of Math.tanh. */
+  private static double tanh(double v) {
+    double t = Math.abs(v);
+    if (t < 1e-3) {
+      return v - v * v * v / 3;
+    }
+    double u = exp(-2 * Math.min(t, 20));
+    return Math.copySign((1 - u) / (1 + u), v);
+  }
+
+  /** exp of a number that is not positive, to the last bits of F64; 0 below -700. */
+  static double exp(double t) {
+    if (t < -700) {
+      return 0;
+    }
+    double k = (t * 1.4426950408889634 + 0x1.8p52) - 0x1.8p52;
+    double r = (t - k * 0x1.62e42ffp-1) + k * 0x1.718432a1b0e26p-35;
+    double p = 1.0 / 479001600 + r * (1.0 / 6227020800.0);
+    p = 1.0 / 3628800 + r * (1.0 / 39916800 + r * p);
+    p = 1.0 / 40320 + r * (1.0 / 362880 + r * p);
+    p = 1.0 / 720 + r * (1.0 / 5040 + r * p);
+    p = 1.0 / 24 + r * (1.0 / 120 + r * p);
+    p = 0.5 + r * (1.0 / 6 + r * p);
+    return (1 + (r + r * r * p)) * Double.longBitsToDouble((long) ((int) k + 1023) << 52);
+  }
+
+  static void sigmoid(double[] v, int length) {
+    for (int i = 0; i < length; i++) {
+      double u = Math.exp(-Math.abs(v[i]));
+      v[i] = (v[i] < 0 ? u : 1) / (1 + u);
+    }
+  }
+
+  static void tanh(double[] v, int length) {
+    for (int i = 0; i < length; i++) {
+      v[i] = Math.tanh(v[i]);
+    }
+  }
+
+  static void relu(double[] v, int length) {
+    for (int i = 0; i < length; i++) {
+      v[i] = Math.max(v[i], 0.0);
+    }
+  }
+}

@@ -1,0 +1,423 @@
+package org.fusednorm.cpu;
+
+import java.util.Arrays;
+import org.fusednorm.DType;
+import org.fusednorm.Nonlinearity;
+import org.fusednorm.Scalar;
+import org.fusednorm.Tensor;
+import org.fusednorm.Write;
+import org.fusednorm.host.HostStorage;
+
+/**
+ * One of the verbs of {@link org.fusednorm.MathOps} at a time, matrix products aside: splits it by
+ * its shape and merges sums in a fixed order. One per Java thread, kept with its arrays.
+ */
+final class MathCall extends Job {
+  /** Elements per item; a verb of one item stays in the calling thread. */
+  private static final int ITEM = 16_384;
+
+  private enum Verb {
+    ADD_BIAS,
+    ACTIVATE,
+    ACTIVATION_GRADIENT,
+    SGD,
+    SQUARED_NORM,
+    SOFTMAX
+  }
+
+  private final Workers workers;
+  private final Data x = new Data();
+  private final Data y = new Data();
+  private final Data z = new Data();
+  private final Data labels = new Data();
+  private Verb verb;
+  private Nonlinearity function;
+  private long rows;
+  private long columns;
+  private long rowsPerItem;
+  private double rate;
+  private double kept;
+  private double decay;
+  private double[] part = {};
+
+  MathCall(Workers workers) {
+    this.workers = workers;
+  }
+
+  static long rows(Tensor t) {
+    return t.shape().batch();
+  }
+
+  static long columns(Tensor t) {
+    long rows = rows(t);
+    return rows == 0 ? t.shape().withBatch(1).elements() : t.shape().elements() / rows;
+  }
+
+  /** Splits by elements alone: one row per item. */
+  private int elementItems(Tensor t) {
+    long n = t.shape().elements();
+    columns = ITEM;
+    rows = Layout.ceil(n, ITEM);
+    rowsPerItem = 1;
+    total = n;
+    return Math.toIntExact(rows);
+  }
+
+  private long total;
+
+  private int rowItems(Tensor t) {
+    rows = rows(t);
+    columns = columns(t);
+    total = rows * columns;
+    if (total == 0) {
+      return 0;
+    }
+    rowsPerItem = Math.max(1, ITEM / columns);
+    return Math.toIntExact(Layout.ceil(rows, rowsPerItem));
+  }
+
+  private void launch(Verb v, int items) {
+    verb = v;
+    workers.run(this, items);
+  }
+
+  void addBias(Tensor from, Tensor bias, Tensor to) {
+    x.set(from);
+    z.set(bias);
+    y.set(to);
+    launch(Verb.ADD_BIAS, rowItems(from));
+  }
+
+  void activate(Nonlinearity f, Tensor from, Tensor to) {
+    x.set(from);
+    y.set(to);
+    function = f;
+    launch(Verb.ACTIVATE, elementItems(from));
+  }
+
+  void activationGradient(Nonlinearity f, Tensor out, Tensor grad, Tensor to) {
+    x.set(out);
+    z.set(grad);
+    y.set(to);
+    function = f;
+    launch(Verb.ACTIVATION_GRADIENT, elementItems(out));
+  }
+
+  void sgd(
+      Tensor value,
+      Tensor gradient,
+      Tensor velocity,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    y.set(value);
+    x.set(gradient);
+    z.set(velocity);
+    rate = read(learningRate);
+    kept = momentum == null ? 0 : read(momentum);
+    decay = weightDecay == null ? 0 : read(weightDecay);
+    launch(Verb.SGD, elementItems(value));
+  }
+
+  private static double read(Scalar s) {
+    Tensor t = s.tensor();
+    return ((HostStorage) t.storage()).getDouble(t.byteOffset());
+  }
+
+  void squaredNorm(Tensor of, Tensor out, Write w) {
+    x.set(of);
+    int items = elementItems(of);
+    roomForParts(items);
+    launch(Verb.SQUARED_NORM, items);
+    double sum = sumOfParts(items);
+    HostStorage h = (HostStorage) out.storage();
+    long at = out.byteOffset();
+    h.putDouble(at, w == Write.ADD ? h.getDouble(at) + sum : sum);
+  }
+
+  void softmaxCrossEntropy(Tensor logits, Tensor wanted, Tensor loss, Tensor dlogits) {
+    checkLabels(wanted, columns(logits));
+    x.set(logits);
+    labels.set(wanted);
+    y.set(dlogits);
+    int items = rowItems(logits);
+    roomForParts(items);
+    launch(Verb.SOFTMAX, items);
+    HostStorage h = (HostStorage) loss.storage();
+    h.putDouble(loss.byteOffset(), items == 0 ? 0 : sumOfParts(items) / rows);
+  }
+
+  private void roomForParts(int items) {
+    if (part.length < items) {
+      part = new double[items];
+    }
+  }
+
+  private double sumOfParts(int items) {
+    double sum = 0;
+    for (int i = 0; i < items; i++) {
+      sum += part[i];
+    }
+    return sum;
+  }
+
+  @Override
+  void run(int item, Scratch s) {
+    if (verb == Verb.SOFTMAX) {
+      double sum = 0;
+      long end = Math.min(rows, (item + 1) * rowsPerItem);
+      for (long r = item * rowsPerItem; r < end; r++) {
+        sum += Softmax.row(x, y, r, columns, label(labels, r), rows, s);
+      }
+      part[item] = sum;
+      return;
+    }
+    if (verb == Verb.ADD_BIAS) {
+      long end = Math.min(rows, (item + 1) * rowsPerItem);
+      for (long j = 0; j < columns; j += Scratch.CHUNK) {
+        int n = (int) Math.min(Scratch.CHUNK, columns - j);
+        if (x.type == DType.F64) {
+          z.get(j, s.otherd, 0, n);
+        } else {
+          z.get(j, s.other, 0, n, null);
+        }
+        for (long r = item * rowsPerItem; r < end; r++) {
+          chunk(r * columns + j, n, s);
+        }
+      }
+      return;
+    }
+    long end = Math.min(total, (item + 1L) * ITEM);
+    double sum = 0;
+    for (long e = (long) item * ITEM; e < end; e += Scratch.CHUNK) {
+      sum += chunk(e, (int) Math.min(Scratch.CHUNK, end - e), s);
+    }
+    if (verb == Verb.SQUARED_NORM) {
+      part[item] = sum;
+    }
+  }
+
+  private double chunk(long e, int n, Scratch s) {
+    return x.type == DType.F64 ? doubles(e, n, s) : floats(e, n, s);
+  }
+
+  private double floats(long e, int n, Scratch s) {
+    x.get(e, s.x, 0, n, null);
+    switch (verb) {
+      case ADD_BIAS -> Lanes.add(s.x, s.other, n);
+      case ACTIVATE -> {
+        switch (function) {
+          case SIGMOID -> Functions.sigmoid(s.x, s.other, s.second, n);
+          case TANH -> Functions.tanh(s.x, n);
+          case RELU -> Lanes.relu(s.x, n);
+          default -> throw new AssertionError(function);
+        }
+      }
+      case ACTIVATION_GRADIENT -> {
+        z.get(e, s.dy, 0, n, null);
+        Lanes.activationGradient(function, s.x, s.dy, n);
+      }
+      case SGD -> {
+        y.get(e, s.dy, 0, n, null);
+        if (z.isPresent()) {
+          z.get(e, s.other, 0, n, null);
+          Lanes.velocity(s.x, s.dy, s.other, (float) kept, (float) decay, n);
+          z.put(e, s.x, n, null);
+          Lanes.descend(s.x, s.dy, (float) rate, 0, n);
+        } else {
+          Lanes.descend(s.x, s.dy, (float) rate, (float) decay, n);
+        }
+      }
+      default -> {
+        return Lanes.squares(s.x, n);
+      }
+    }
+    y.put(e, s.x, n, null);
+    return 0;
+  }
+
+  private double doubles(long e, int n, Scratch s) {
+    double[] v = s.xd;
+    double[] w = s.dyd;
+    x.get(e, v, 0, n);
+    switch (verb) {
+      case ADD_BIAS -> {
+        for (int i = 0; i < n; i++) {
+          v[i] += s.otherd[i];
+        }
+      }
+      case ACTIVATE -> {
+        switch (function) {
+          case SIGMOID -> Functions.sigmoid(v, n);
+          case TANH -> Functions.tanh(v, n);
+          case RELU -> Functions.relu(v, n);
+          default -> throw new AssertionError(function);
+        }
+      }
+      case ACTIVATION_GRADIENT -> {
+        z.get(e, w, 0, n);
+        for (int i = 0; i < n; i++) {
+          v[i] =
+              switch (function) {
+                case SIGMOID -> w[i] * (v[i] * (1 - v[i]));
+                case TANH -> w[i] * (1 - v[i] * v[i]);
+                case RELU -> v[i] <= 0 ? 0 : w[i];
+              };
+        }
+      }
+      case SGD -> {
+        y.get(e, w, 0, n);
+        for (int i = 0; i < n; i++) {
+          v[i] += decay * w[i];
+        }
+        if (z.isPresent()) {
+          z.get(e, s.otherd, 0, n);
+          for (int i = 0; i < n; i++) {
+            v[i] += kept * s.otherd[i];
+          }
+          z.put(e, v, n);
+        }
+        for (int i = 0; i < n; i++) {
+          v[i] = w[i] - rate * v[i];
+        }
+      }
+      default -> {
+        double sum = 0;
+        for (int i = 0; i < n; i++) {
+          sum += v[i] * v[i];
+        }
+        return sum;
+      }
+    }
+    y.put(e, v, n);
+    return 0;
+  }
+
+  void biasGradient(Tensor dy, Tensor dbias, Write w) {
+    Scratch s = workers.scratch();
+    x.set(dy);
+    y.set(dbias);
+    long height = rows(dy);
+    long width = columns(dy);
+    for (long j = 0; j < width; j += Scratch.CHUNK) {
+      int n = (int) Math.min(Scratch.CHUNK, width - j);
+      Arrays.fill(s.total, 0, n, 0);
+      for (long r = 0; r < height; ) {
+        if (x.type == DType.F64) {
+          x.get(r++ * width + j, s.xd, 0, n);
+          for (int i = 0; i < n; i++) {
+            s.total[i] += s.xd[i];
+          }
+        } else {
+          Arrays.fill(s.sum, 0, n, 0);
+          for (long end = Math.min(height, r + 32); r < end; r++) {
+            x.get(r * width + j, s.x, 0, n, null);
+            Lanes.add(s.sum, s.x, n);
+          }
+          for (int i = 0; i < n; i++) {
+            s.total[i] += s.sum[i];
+          }
+        }
+      }
+      writeTotals(j, n, w, s);
+    }
+  }
+
+  private void writeTotals(long j, int n, Write w, Scratch s) {
+    boolean add = w == Write.ADD;
+    if (x.type == DType.F64) {
+      y.get(j, s.xd, 0, n);
+      for (int i = 0; i < n; i++) {
+        s.xd[i] = s.total[i] + (add ? s.xd[i] : 0);
+      }
+      y.put(j, s.xd, n);
+    } else {
+      y.get(j, s.x, 0, n, null);
+      for (int i = 0; i < n; i++) {
+        s.x[i] = (float) (s.total[i] + (add ? s.x[i] : 0));
+      }
+      y.put(j, s.x, n, null);
+    }
+  }
+
+  void correct(Tensor logits, Tensor wanted, Tensor count, Write w) {
+    long width = columns(logits);
+    checkLabels(wanted, width);
+    x.set(logits);
+    labels.set(wanted);
+    HostStorage h = (HostStorage) count.storage();
+    long right = w == Write.ADD ? h.getLong(count.byteOffset()) : 0;
+    for (long r = 0, height = rows(logits); r < height; r++) {
+      long label = label(labels, r);
+      double chosen = x.get(r * width + label);
+      boolean largest = chosen == chosen;
+      for (long j = 0; j < width && largest; j++) {
+        double other = x.get(r * width + j);
+        largest = j < label ? chosen > other : chosen >= other;
+      }
+      right += largest ? 1 : 0;
+    }
+    h.putLong(count.byteOffset(), right);
+  }
+
+  void gather(Tensor table, Tensor wanted, double scale, Tensor out) {
+    x.set(table);
+    y.set(out);
+    labels.set(wanted);
+    long entries = rows(table);
+    long n = wanted.shape().elements();
+    for (long i = 0; i < n; i++) {
+      long row = label(labels, i);
+      if (row < 0 || row >= entries) {
+        throw new IllegalArgumentException(
+            "row " + row + " at position " + i + " is not in 0.." + (entries - 1));
+      }
+    }
+    Scratch s = workers.scratch();
+    long width = columns(out);
+    for (long i = 0; i < n; i++) {
+      long from = label(labels, i) * width;
+      if (x.type == y.type) {
+        long bytes = width * x.width;
+        x.storage.copy(x.at + from * x.width, y.storage, y.at + i * bytes, bytes);
+      } else {
+        for (long j = 0; j < width; j += Scratch.CHUNK) {
+          int m = (int) Math.min(Scratch.CHUNK, width - j);
+          x.storage.get(x.at + from + j, s.bytes, 0, m);
+          convert(scale, i * width + j, m, s);
+        }
+      }
+    }
+  }
+
+  private void convert(double scale, long e, int n, Scratch s) {
+    if (y.type == DType.F64) {
+      for (int i = 0; i < n; i++) {
+        s.xd[i] = (s.bytes[i] & 0xff) * scale;
+      }
+      y.put(e, s.xd, n);
+    } else {
+      for (int i = 0; i < n; i++) {
+        s.x[i] = (float) ((s.bytes[i] & 0xff) * scale);
+      }
+      y.put(e, s.x, n, s.half);
+    }
+  }
+
+  private static long label(Data d, long i) {
+    return d.type == DType.I32
+        ? d.storage.getInt(d.at + 4 * i)
+        : d.storage.getLong(d.at + 8 * i);
+  }
+
+  private void checkLabels(Tensor wanted, long classes) {
+    labels.set(wanted);
+    for (long i = 0, n = wanted.shape().elements(); i < n; i++) {
+      long label = label(labels, i);
+      if (label < 0 || label >= classes) {
+        throw new IllegalArgumentException(
+            "label " + label + " in row " + i + " is not in 0.." + (classes - 1));
+      }
+    }
+  }
+}

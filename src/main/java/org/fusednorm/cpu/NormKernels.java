@@ -1,0 +1,22 @@
+package org.fusednorm.cpu;
+
+/**
+ * Normalization of one range of the data: what an implementation with other instructions replaces.
+ * Ranges of different threads never share a byte that is written.
+ *
+ * <p>All take y = (x - c) a + b by the same operations in the same order, so that the ReLU gate of
+ * the backward is that of the forward bit for bit.
+ */
+interface NormKernels {
+  /** Mean and M2 of the range's values per channel, into the slot of its stripe. */
+  void moments(NormCall n, Range r, Scratch s);
+
+  /** y = f((x - c) a + b + residual), and the gate where one is kept. */
+  void normalize(NormCall n, Range r, Scratch s);
+
+  /** Sums of g and g (x - c) per channel, g the gated dy, into the slot of the range's stripe. */
+  void gradientSums(NormCall n, Range r, Scratch s);
+
+  /** dx = g a + (x - c) p + q, or g a where the statistics were constants; dResidual = g. */
+  void inputGradient(NormCall n, Range r, Scratch s);
+}

@@ -1,0 +1,46 @@
+package org.fusednorm.cpu;
+
+/** Buffers of one thread, so that no verb allocates; sized for the first-level cache. */
+final class Scratch {
+  /** Most elements that a kernel takes into an array at a time. */
+  static final int CHUNK = 1024;
+
+  // Elements, widened or not.
+  final float[] x = new float[CHUNK];
+  final float[] dy = new float[CHUNK];
+  final float[] other = new float[CHUNK];
+  final float[] second = new float[CHUNK];
+  final float[] third = new float[CHUNK];
+  final double[] xd = new double[CHUNK];
+  final double[] dyd = new double[CHUNK];
+  final double[] otherd = new double[CHUNK];
+  final short[] half = new short[CHUNK];
+  final byte[] bytes = new byte[CHUNK];
+  final long[] longs = new long[CHUNK];
+
+  // Sums per lane.
+  final float[] sum = new float[CHUNK];
+  final float[] sum2 = new float[CHUNK];
+  final double[] total = new double[CHUNK];
+  final double[] total2 = new double[CHUNK];
+
+  // Coefficients per lane, those of a row repeated.
+  final float[] shift = new float[CHUNK];
+  final float[] c = new float[CHUNK];
+  final float[] a = new float[CHUNK];
+  final float[] b = new float[CHUNK];
+  final float[] p = new float[CHUNK];
+  final float[] q = new float[CHUNK];
+
+  final Range range = new Range();
+
+  private Gemm.Panels panels;
+
+  /** Room for a matrix product in plain Java, which few threads ever need. */
+  Gemm.Panels panels() {
+    if (panels == null) {
+      panels = new Gemm.Panels();
+    }
+    return panels;
+  }
+}
