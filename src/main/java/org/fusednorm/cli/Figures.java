@@ -144,10 +144,12 @@ final class Figures {
             .sorted(Comparator.comparing(Run::batchNorm))
             .toList();
     double[] range = Panels.range(inputs.stream().flatMap(Figures::percentiles).toList());
+    List<List<Double>> steps =
+        inputs.stream().map(run -> run.steps().stream().map(Double::valueOf).toList()).toList();
     for (int i = 0; i < inputs.size(); i++) {
       Run run = inputs.get(i);
       String title = "(" + (char) ('b' + i) + ") Sigmoid input, " + run.name();
-      row.add(panels.percentiles(title, run, range));
+      row.add(panels.percentiles(title, run, range, steps));
     }
     return new Figure(Math.max(560, 380 * row.size()), 400, List.of(row));
   }
@@ -165,7 +167,7 @@ final class Figures {
       Color color = Panels.sequence(rates.indexOf(run.learningRate()), rates.size());
       curves.add(Panels.Line.steps(run.name(), color, !run.batchNorm(), run, run.testAccuracy()));
       String rate = Series.rate(metrics, run.learningRate());
-      bars.add(new Panels.Bar(run.batchNorm(), rate, run.finalAccuracy(), color));
+      bars.add(new Panels.Bar(run.batchNorm(), rate, run.finalAccuracy(), run.diverged(), color));
     }
     return new Figure(
         1080,

@@ -84,13 +84,15 @@ final class Panels {
   }
 
   /** A bar of the group {@code group}; one without height says why. */
-  record Bar(boolean batchNorm, String group, double accuracy, Color color) {
+  record Bar(boolean batchNorm, String group, double accuracy, boolean diverged, Color color) {
     double height() {
       return Double.isFinite(accuracy) ? 100 * accuracy : 0;
     }
 
     String label() {
-      return Double.isFinite(accuracy) ? decimal("0.0").format(100 * accuracy) : "diverged";
+      return Double.isFinite(accuracy)
+          ? decimal("0.0").format(100 * accuracy)
+          : diverged ? "diverged" : "–";
     }
   }
 
@@ -142,7 +144,7 @@ final class Panels {
   }
 
   /** Median and the percentiles around it as lines, with a band between them. */
-  JFreeChart percentiles(String title, Run run, double[] range) {
+  JFreeChart percentiles(String title, Run run, double[] range, List<List<Double>> steps) {
     Metrics.Percentiles p = run.percentiles();
     YIntervalSeriesCollection data = new YIntervalSeriesCollection();
     data.addSeries(interval("85th percentile", run, p.p85(), p.p85(), p.p85()));
@@ -158,10 +160,9 @@ final class Panels {
         renderer.setSeriesStroke(i, new BasicStroke(0.8f));
       }
     }
-    List<Double> steps = run.steps().stream().map(Double::valueOf).toList();
     NumberAxis y = number("input of the sigmoid");
     y.setRange(range[0], range[1]);
-    return chart(title, new XYPlot(data, stepAxis(List.of(steps)), y, renderer), true);
+    return chart(title, new XYPlot(data, stepAxis(steps), y, renderer), true);
   }
 
   private static YIntervalSeries interval(

@@ -5,6 +5,7 @@ import static org.fusednorm.cli.SvgWriter.escape;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -40,7 +41,7 @@ public final class Report {
   /**
    * Writes {@code report.html}, and the figure as {@code NAME.svg} and {@code NAME.png}, where NAME
    * is the experiment's. Each file is written whole or not at all. On a JVM without fonts the PNG
-   * is left out; the SVG needs none.
+   * is left out, and one from before removed; the SVG needs none.
    *
    * @param metrics what to report
    * @param directory where to, created if missing
@@ -57,6 +58,8 @@ public final class Report {
       files.add(write(directory.resolve(figure + ".svg"), utf8(Figures.svg(metrics))));
       files.add(write(directory.resolve(figure + ".png"), Figures.png(metrics)));
     } catch (IllegalStateException e) {
+      // One of an earlier run would pass for this one's.
+      Files.deleteIfExists(directory.resolve(figure + ".png"));
       notes.add(figure + ".png left out: " + e.getMessage());
     } catch (NoClassDefFoundError e) {
       notes.add(

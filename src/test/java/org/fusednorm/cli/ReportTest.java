@@ -190,6 +190,8 @@ class ReportTest {
   @Test
   void withoutFontsOnlyThePngIsLeftOut() throws Exception {
     Path patch = brokenFonts();
+    Files.createDirectories(directory.resolve("out"));
+    Files.writeString(directory.resolve("out/figure1.png"), "of an earlier run");
     Process process =
         new ProcessBuilder(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
