@@ -128,7 +128,7 @@ final class MathLoops {
     for (long i = 0; i < rows(logits); i++) {
       long label = Values.getLong(labels, i);
       double chosen = get(logits, i * columns + label);
-      boolean largest = chosen == chosen;
+      boolean largest = true;
       for (long j = 0; j < columns && largest; j++) {
         double other = get(logits, i * columns + j);
         largest = j < label ? chosen > other : chosen >= other;

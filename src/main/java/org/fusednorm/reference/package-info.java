@@ -14,7 +14,8 @@
  * F64 coefficients and no such loss. Gradients take xhat from the F64 mean and deviation.
  *
  * <p>The mean is a first estimate around the first value, corrected once by the mean of the
- * deviations from it. So it is exact for a constant channel, and neither a mean far from zero nor
- * an outlier in the first place costs digits. M2 is then summed in a pass of its own.
+ * deviations from it. So it is exact for a constant channel of any value and size, and neither a
+ * mean far from zero nor an outlier in the first place costs digits that matter beside the
+ * deviation. M2 is then summed in a pass of its own.
  */
 package org.fusednorm.reference;

@@ -205,17 +205,25 @@ class ReferenceMathTest {
 
   @Test
   void descentWithMomentumRoundsOnlyWhatItStores() {
-    Tensor value = b.of(Shape.of(2), 1, 0);
-    Tensor gradient = b.of(Shape.of(2), 4, 1);
-    Tensor velocity = b.of(Shape.of(2), 2, 0.1f);
-    try (Scalar rate = b.scalar(0.25);
-        Scalar momentum = b.scalar(0.5);
-        Scalar decay = b.scalar(1)) {
+    int n = 50;
+    Tensor value = b.empty(Shape.of(n), DType.F32).copyFrom(Data.values(n, 1));
+    Tensor gradient = b.empty(Shape.of(n), DType.F32).copyFrom(Data.values(n, 2));
+    Tensor velocity = b.empty(Shape.of(n), DType.F32).copyFrom(Data.values(n, 3));
+    float[] v = value.toFloats();
+    float[] g = gradient.toFloats();
+    float[] u = velocity.toFloats();
+    try (Scalar rate = b.scalar(0.3);
+        Scalar momentum = b.scalar(0.9);
+        Scalar decay = b.scalar(0.01)) {
       b.math().sgd(value, gradient, velocity, rate, momentum, decay);
     }
-    double second = 0.5 * 0.1f + 1;
-    assertArrayEquals(new float[] {6, (float) second}, velocity.toFloats());
-    assertArrayEquals(new float[] {-0.5f, (float) (-0.25 * second)}, value.toFloats());
+    for (int i = 0; i < n; i++) {
+      double step = g[i] + 0.01 * v[i] + 0.9 * u[i];
+      u[i] = (float) step;
+      v[i] = (float) (v[i] - 0.3 * step);
+    }
+    assertArrayEquals(u, velocity.toFloats());
+    assertArrayEquals(v, value.toFloats());
   }
 
   @Test

@@ -61,8 +61,8 @@ class ReferenceNormTest {
 
   @Test
   void mergeOfMomentsTakesPartsInOrderAndSkipsEmptyOnes() {
-    // {}, {1}, {3, 8}: mean 4, M2 9 + 1 + 16; and 5, 5, 5.
-    Tensor gathered = f64(Shape.of(3, 5), 0, 99, 99, 99, 99, 1, 1, 5, 0, 0, 2, 5.5, 5, 12.5, 0);
+    // {1}, {}, {3, 8}: mean 4, M2 9 + 1 + 16; and 5, 5, 5. What an empty part says is not heard.
+    Tensor gathered = f64(Shape.of(3, 5), 1, 1, 5, 0, 0, 0, 99, 99, 99, 99, 2, 5.5, 5, 12.5, 0);
     Moments m = Moments.empty(b, 2);
     b.norm().merge(gathered, 3, m);
     assertValues(m.packed(), 3, 4, 5, 26, 0);
@@ -262,5 +262,9 @@ class ReferenceNormTest {
     assertValues(r.mean(), 8, 2);
     assertValues(r.variance(), 3, 1);
     assertEquals(0, r.count().toLongs()[0]);
+    b.norm().coefficients(Moments.of(f64(Shape.of(5), 2, 4, 2, 10, 0)), affine, EPS, saved);
+    b.norm().commit(List.of(saved), List.of(r));
+    assertValues(r.mean(), 7, 2);
+    assertValues(r.variance(), 0.75 * 3 + 0.25 * 10, 0.75);
   }
 }
