@@ -142,8 +142,7 @@ final class DoubleNorm implements NormKernels {
     return (x - n.center[c]) * n.scale[c] + n.shift[c];
   }
 
-  private static void normalize(
-      NormCall n, long e, int m, long gate, int from, int to, Scratch s) {
+  private static void normalize(NormCall n, long e, int m, long gate, int from, int to, Scratch s) {
     for (int j = 0, c = from; j < m; j++, c = c + 1 == to ? from : c + 1) {
       s.xd[j] = affine(n, s.xd[j], c);
     }
@@ -169,8 +168,7 @@ final class DoubleNorm implements NormKernels {
     n.y.put(e, s.xd, m);
   }
 
-  private static void loadGated(
-      NormCall n, long e, int m, long gate, int from, int to, Scratch s) {
+  private static void loadGated(NormCall n, long e, int m, long gate, int from, int to, Scratch s) {
     n.dy.get(e, s.dyd, 0, m);
     if (!n.relu) {
       return;

@@ -121,8 +121,7 @@ final class FloatRows {
     return sum / got;
   }
 
-  private static double laneM2(
-      NormCall n, Range r, long firstRow, int got, int lane, double mean) {
+  private static double laneM2(NormCall n, Range r, long firstRow, int got, int lane, double mean) {
     Layout l = n.layout();
     double m2 = 0;
     for (int i = 0; i < got; i++) {
@@ -216,8 +215,7 @@ final class FloatRows {
   }
 
   /** The sums of a block again, for lanes whose F32 sums overflowed. */
-  private static void sumInDouble(
-      NormCall n, Range r, long from, long to, int most, Scratch s) {
+  private static void sumInDouble(NormCall n, Range r, long from, long to, int most, Scratch s) {
     Layout l = n.layout();
     Arrays.fill(s.xd, 0, most, 0);
     Arrays.fill(s.dyd, 0, most, 0);

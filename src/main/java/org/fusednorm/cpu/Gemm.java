@@ -76,8 +76,17 @@ final class Gemm extends Job {
         float[] ai = p.a[i];
         int q = 0;
         for (; q + 3 < depth; q += 4) {
-          addRows(ci, ai[q], p.b[q], ai[q + 1], p.b[q + 1], ai[q + 2], p.b[q + 2], ai[q + 3],
-              p.b[q + 3], columns);
+          addRows(
+              ci,
+              ai[q],
+              p.b[q],
+              ai[q + 1],
+              p.b[q + 1],
+              ai[q + 2],
+              p.b[q + 2],
+              ai[q + 3],
+              p.b[q + 3],
+              columns);
         }
         for (; q < depth; q++) {
           addRow(ci, ai[q], p.b[q], columns);

@@ -73,8 +73,7 @@ final class Lanes {
     }
   }
 
-  static void gradient(
-      float[] g, float[] x, float[] c, float[] a, float[] p, float[] q, int n) {
+  static void gradient(float[] g, float[] x, float[] c, float[] a, float[] p, float[] q, int n) {
     for (int i = 0; i < n; i++) {
       x[i] = g[i] * a[i] + (x[i] - c[i]) * p[i] + q[i];
     }

@@ -125,9 +125,7 @@ final class Layout {
     if (elements == 0) {
       return 0;
     }
-    return isRows()
-        ? ceil(outer, rowsPerTile) * gateStride()
-        : outer * channels * gateStride();
+    return isRows() ? ceil(outer, rowsPerTile) * gateStride() : outer * channels * gateStride();
   }
 
   /** Bytes of the gate from one tile of rows, or plane, to the next. */

@@ -405,9 +405,7 @@ final class MathCall extends Job {
   }
 
   private static long label(Data d, long i) {
-    return d.type == DType.I32
-        ? d.storage.getInt(d.at + 4 * i)
-        : d.storage.getLong(d.at + 8 * i);
+    return d.type == DType.I32 ? d.storage.getInt(d.at + 4 * i) : d.storage.getLong(d.at + 8 * i);
   }
 
   private void checkLabels(Tensor wanted, long classes) {
