@@ -60,7 +60,7 @@ final class Functions {
   private static double tanh(double v) {
     double t = Math.abs(v);
     if (t < 1e-3) {
-      return v - v * v * v / 3;
+      return v * (1 - v * v / 3);
     }
     double u = exp(-2 * Math.min(t, 20));
     return Math.copySign((1 - u) / (1 + u), v);

@@ -1,5 +1,6 @@
 package org.fusednorm.cpu;
 
+import java.util.Arrays;
 import org.fusednorm.DType;
 import org.fusednorm.Write;
 
@@ -64,7 +65,7 @@ final class Gemm extends Job {
       if (add) {
         c.get((long) (i0 + i) * n + j0, p.c[i], 0, columns, s.half);
       } else {
-        java.util.Arrays.fill(p.c[i], 0, columns, 0);
+        Arrays.fill(p.c[i], 0, columns, 0);
       }
     }
     for (int k0 = 0; k0 < k; k0 += DEPTH) {
@@ -151,7 +152,7 @@ final class Gemm extends Job {
       if (add) {
         c.get((long) (i0 + i) * n + j0, p.cd[i], 0, columns);
       } else {
-        java.util.Arrays.fill(p.cd[i], 0, columns, 0);
+        Arrays.fill(p.cd[i], 0, columns, 0);
       }
     }
     for (int k0 = 0; k0 < k; k0 += DEPTH) {

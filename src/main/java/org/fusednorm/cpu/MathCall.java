@@ -34,6 +34,7 @@ final class MathCall extends Job {
   private Nonlinearity function;
   private long rows;
   private long columns;
+  private long total;
   private long rowsPerItem;
   private double rate;
   private double kept;
@@ -53,17 +54,10 @@ final class MathCall extends Job {
     return rows == 0 ? t.shape().withBatch(1).elements() : t.shape().elements() / rows;
   }
 
-  /** Splits by elements alone: one row per item. */
   private int elementItems(Tensor t) {
-    long n = t.shape().elements();
-    columns = ITEM;
-    rows = Layout.ceil(n, ITEM);
-    rowsPerItem = 1;
-    total = n;
-    return Math.toIntExact(rows);
+    total = t.shape().elements();
+    return Math.toIntExact(Layout.ceil(total, ITEM));
   }
-
-  private long total;
 
   private int rowItems(Tensor t) {
     rows = rows(t);
@@ -375,6 +369,10 @@ final class MathCall extends Job {
     }
     Scratch s = workers.scratch();
     long width = columns(out);
+    for (int v = 0; v < 256; v++) {
+      s.otherd[v] = v * scale;
+      s.other[v] = (float) s.otherd[v];
+    }
     for (long i = 0; i < n; i++) {
       long from = label(labels, i) * width;
       if (x.type == y.type) {
@@ -384,21 +382,22 @@ final class MathCall extends Job {
         for (long j = 0; j < width; j += Scratch.CHUNK) {
           int m = (int) Math.min(Scratch.CHUNK, width - j);
           x.storage.get(x.at + from + j, s.bytes, 0, m);
-          convert(scale, i * width + j, m, s);
+          convert(i * width + j, m, s);
         }
       }
     }
   }
 
-  private void convert(double scale, long e, int n, Scratch s) {
+  /** Bytes are looked up: there are only 256 products with the scale. */
+  private void convert(long e, int n, Scratch s) {
     if (y.type == DType.F64) {
       for (int i = 0; i < n; i++) {
-        s.xd[i] = (s.bytes[i] & 0xff) * scale;
+        s.xd[i] = s.otherd[s.bytes[i] & 0xff];
       }
       y.put(e, s.xd, n);
     } else {
       for (int i = 0; i < n; i++) {
-        s.x[i] = (float) ((s.bytes[i] & 0xff) * scale);
+        s.x[i] = s.other[s.bytes[i] & 0xff];
       }
       y.put(e, s.x, n, s.half);
     }

@@ -1,5 +1,6 @@
 package org.fusednorm.cpu;
 
+import java.util.Arrays;
 import org.fusednorm.DType;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
@@ -12,7 +13,7 @@ final class Params {
   /** Reads {@code n} values, or fills with {@code absent} where there is no tensor. */
   static void read(Tensor t, double absent, double[] to, int n, Scratch s) {
     if (t == null) {
-      java.util.Arrays.fill(to, 0, n, absent);
+      Arrays.fill(to, 0, n, absent);
       return;
     }
     HostStorage h = (HostStorage) t.storage();

@@ -1,28 +1,101 @@
 package org.fusednorm.cpu;
 
+import org.fusednorm.DType;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 
-/** Matrix products. One per Java thread. */
-final class Product {
+/**
+ * Matrix products: OpenBLAS where it is, on parts of c that depend on the sizes alone; plain Java
+ * where it is not, or where memory has no address. One per Java thread.
+ */
+final class Product extends Job {
+  /** Multiplications per part, about 40 us: less does not pay for waking and for packing twice. */
+  private static final long PART = 2_000_000;
+
+  private static final int MOST_PARTS = 16;
+
+  /** Least rows or columns of a part; each packs the other operand as a whole. */
+  private static final int LEAST = 32;
+
+  /** Parts begin at multiples of this many rows or columns, so that kernels run whole tiles. */
+  private static final int STEP = 4;
+
   private final Workers workers;
   private final Gemm plain = new Gemm();
+  private boolean transposeA;
+  private boolean transposeB;
+  private boolean add;
+  private boolean byRows;
+  private boolean wide;
+  private int m;
+  private int n;
+  private int k;
+  private int step;
+  private long a;
+  private long b;
+  private long c;
 
   Product(Workers workers) {
     this.workers = workers;
   }
 
   static String describe() {
-    return "plain-Java matrix products";
+    return OpenBlas.isAvailable()
+        ? OpenBlas.version()
+        : "plain Java matrix products (" + OpenBlas.missing().cause() + ")";
   }
 
-  void matmul(Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
-    int rows = Math.toIntExact(MathCall.rows(c));
-    int columns = Math.toIntExact(MathCall.columns(c));
-    int depth = Math.toIntExact(transposeA ? MathCall.rows(a) : MathCall.columns(a));
-    plain.a.set(a);
-    plain.b.set(b);
-    plain.c.set(c);
-    workers.run(plain, plain.set(transposeA, transposeB, rows, columns, depth, w));
+  void matmul(Tensor ta, boolean transA, Tensor tb, boolean transB, Tensor tc, Write w) {
+    m = Math.toIntExact(MathCall.rows(tc));
+    n = Math.toIntExact(MathCall.columns(tc));
+    k = Math.toIntExact(transA ? MathCall.rows(ta) : MathCall.columns(ta));
+    boolean addressed =
+        ta.storage().address() != 0 && tb.storage().address() != 0 && tc.storage().address() != 0;
+    // BLAS refuses rows of no length.
+    if (k == 0 || !addressed || !OpenBlas.isAvailable()) {
+      plain.a.set(ta);
+      plain.b.set(tb);
+      plain.c.set(tc);
+      workers.run(plain, plain.set(transA, transB, m, n, k, w));
+      return;
+    }
+    transposeA = transA;
+    transposeB = transB;
+    add = w == Write.ADD;
+    wide = tc.dtype() == DType.F64;
+    a = ta.storage().address() + ta.byteOffset();
+    b = tb.storage().address() + tb.byteOffset();
+    c = tc.storage().address() + tc.byteOffset();
+    workers.run(this, split());
+  }
+
+  private int split() {
+    if (m == 0 || n == 0) {
+      return 0;
+    }
+    long parts = Math.min(MOST_PARTS, Math.max(1, (long) m * n * k / PART));
+    byRows = m >= n || 2L * m > n;
+    int length = byRows ? m : n;
+    step = (int) Layout.ceil(Math.max(LEAST, Layout.ceil(length, parts)), STEP) * STEP;
+    return (int) Layout.ceil(length, step);
+  }
+
+  @Override
+  void run(int item, Scratch s) {
+    int from = item * step;
+    long width = wide ? 8 : 4;
+    int lda = transposeA ? m : k;
+    int ldb = transposeB ? k : n;
+    int rows = byRows ? Math.min(step, m - from) : m;
+    int columns = byRows ? n : Math.min(step, n - from);
+    long ai = byRows ? a + (transposeA ? from : (long) from * lda) * width : a;
+    long bj = byRows ? b : b + (transposeB ? (long) from * ldb : from) * width;
+    long ij = c + (byRows ? (long) from * n : from) * width;
+    OpenBlas.Call blas = s.blas();
+    if (wide) {
+      blas.doubles(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
+    } else {
+      blas.floats(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
+    }
   }
 }

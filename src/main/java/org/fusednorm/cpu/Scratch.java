@@ -35,6 +35,15 @@ final class Scratch {
   final Range range = new Range();
 
   private Gemm.Panels panels;
+  private OpenBlas.Call blas;
+
+  /** Pointers for OpenBLAS; call only where it is available. */
+  OpenBlas.Call blas() {
+    if (blas == null) {
+      blas = new OpenBlas.Call();
+    }
+    return blas;
+  }
 
   /** Room for a matrix product in plain Java, which few threads ever need. */
   Gemm.Panels panels() {

@@ -1,0 +1,180 @@
+package org.fusednorm.cpu;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import java.util.function.DoubleUnaryOperator;
+import java.util.stream.Stream;
+import org.fusednorm.Activation;
+import org.fusednorm.Affine;
+import org.fusednorm.Backend;
+import org.fusednorm.Backends;
+import org.fusednorm.BatchNorm;
+import org.fusednorm.DType;
+import org.fusednorm.Pass;
+import org.fusednorm.Saved;
+import org.fusednorm.Scope;
+import org.fusednorm.Shape;
+import org.fusednorm.Sums;
+import org.fusednorm.Tensor;
+import org.fusednorm.testing.Values;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** F32 against a two-pass computation in double, at the sizes where naive sums fail. */
+class AccuracyTest {
+  private static final double EPS = 1e-5;
+  private static final int CHANNELS = 2;
+  private static final int MANY = 401_408;
+  private static final int FEW = 6_272;
+
+  record Case(String input, Shape shape, double limit, DoubleUnaryOperator value) {
+    @Override
+    public String toString() {
+      return input + " " + shape;
+    }
+  }
+
+  private static double normal(double index) {
+    SplittableRandom r = new SplittableRandom((long) index);
+    return Math.sqrt(-2 * Math.log(1 - r.nextDouble())) * Math.cos(2 * Math.PI * r.nextDouble());
+  }
+
+  private static double uniform(double index) {
+    return 2 * new SplittableRandom((long) index).nextDouble() - 1;
+  }
+
+  private static List<Shape> shapes(int values) {
+    int n = values / 3136;
+    return List.of(
+        Shape.nc(values, CHANNELS),
+        Shape.nchw(n, CHANNELS, 56, 56),
+        Shape.nchw(values / 49, CHANNELS, 7, 7),
+        Shape.nhwc(n, 56, 56, CHANNELS));
+  }
+
+  static Stream<Case> cases() {
+    return Stream.concat(
+        shapes(MANY).stream()
+            .flatMap(
+                s ->
+                    Stream.of(
+                        new Case("N(0, 1)", s, 2e-6, AccuracyTest::normal),
+                        new Case("mean 1e4, std 1", s, 2e-6, i -> 1e4 + normal(i)),
+                        new Case("mean 1e6, std 0.1", s, 2e-6, i -> 1e6 + 0.1 * normal(i)))),
+        shapes(FEW).stream()
+            .flatMap(
+                s ->
+                    Stream.of(
+                        new Case("uniform 3e19", s, 2e-6, i -> 3e19 * uniform(i)),
+                        new Case("uniform 3e38", s, 2e-6, i -> 3e38 * uniform(i)),
+                        new Case("denormal", s, 2e-6, i -> 1e-40 * uniform(i)),
+                        new Case("outlier first", s, 2e-5, i -> i < 2 ? 1e8 : normal(i)),
+                        new Case("outlier", s, 2e-5, i -> i == 5000 ? 1e8 : normal(i)))));
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void agreesWithDouble(Case c) {
+    int n = (int) c.shape().elements();
+    int inner = (int) c.shape().inner();
+    double[] x = new double[n];
+    Arrays.setAll(x, i -> (float) c.value().applyAsDouble(i));
+    double[] mean = new double[CHANNELS];
+    double[] variance = new double[CHANNELS];
+    double perChannel = n / (double) CHANNELS;
+    for (int i = 0; i < n; i++) {
+      // About the first value: a plain sum of so many large numbers is too coarse even in double.
+      mean[i / inner % CHANNELS] += (x[i] - x[0]) / perChannel;
+    }
+    for (int c0 = 0; c0 < CHANNELS; c0++) {
+      mean[c0] += x[0];
+    }
+    for (int i = 0; i < n; i++) {
+      double d = x[i] - mean[i / inner % CHANNELS];
+      variance[i / inner % CHANNELS] += d * d / perChannel;
+    }
+    double[] expected = new double[n];
+    for (int i = 0; i < n; i++) {
+      int ch = i / inner % CHANNELS;
+      expected[i] = (x[i] - mean[ch]) / Math.sqrt(variance[ch] + EPS);
+    }
+    try (Backend b = Backends.open("cpu");
+        Scope m = b.scope();
+        BatchNorm bn = BatchNorm.builder(m, CHANNELS).momentum(1).eps(EPS).build()) {
+      Tensor xt = Values.tensor(m, c.shape(), DType.F32, x);
+      Tensor y = m.empty(c.shape(), DType.F32);
+      Pass pass = bn.pass(m, c.shape(), DType.F32);
+      bn.forward(pass, xt, y);
+      Values.assertClose("training " + c, expected, y.toDoubles(), c.limit());
+      // The running variance is unbiased; inference is compared at the biased one.
+      bn.running().variance().copyFrom(variance);
+      bn.infer(xt, y);
+      Values.assertClose("inference " + c, expected, y.toDoubles(), c.limit());
+    }
+  }
+
+  static Stream<Shape> constantShapes() {
+    return Stream.of(
+        Shape.nc(1000, 3), Shape.nc(7, 700), Shape.nchw(9, 3, 40, 41), Shape.nhwc(5, 9, 9, 3));
+  }
+
+  @ParameterizedTest
+  @MethodSource("constantShapes")
+  void constantChannelsGiveBetaExactly(Shape s) {
+    int channels = (int) s.channels();
+    for (float v : new float[] {3.7f, 1e7f / 3, -2e38f, 1e-42f}) {
+      try (Backend b = Backends.open("cpu");
+          Scope m = b.scope();
+          BatchNorm bn = BatchNorm.builder(m, channels).build()) {
+        double[] x = new double[(int) s.elements()];
+        Arrays.fill(x, v);
+        float[] beta = new float[(int) s.elements()];
+        Arrays.fill(beta, 0.3f);
+        bn.affine().beta().copyFrom(Arrays.copyOf(beta, channels));
+        Pass pass = bn.pass(m, s, DType.F32);
+        Tensor y = m.empty(s, DType.F32);
+        bn.forward(pass, Values.tensor(m, s, DType.F32, x), y);
+        assertArrayEquals(beta, y.toFloats(), "constant " + v);
+        assertArrayEquals(new double[channels], pass.saved().variance().toDoubles());
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("constantShapes")
+  void gateOfTheBackwardIsThatOfTheForward(Shape s) {
+    int n = (int) s.elements();
+    int channels = (int) s.channels();
+    for (DType t : List.of(DType.F32, DType.F16, DType.BF16, DType.F64)) {
+      try (Backend b = Backends.open("cpu");
+          Scope m = b.scope();
+          BatchNorm bn = BatchNorm.builder(m, channels).dtype(t).build()) {
+        // A mean far from 0 and a beta near what closes the gate: many values at the threshold.
+        Tensor x = Values.tensor(m, s, t, Values.normal(t, 7, n, 300, 0.01));
+        Tensor v = m.empty(s, t);
+        Tensor residual = m.zeros(s, t);
+        Tensor ones = Values.tensor(m, s, t, Values.normal(t, 1, n, 1, 0));
+        Tensor dx = m.empty(s, t);
+        Tensor open = m.empty(s, t);
+        Tensor openToo = m.empty(s, t);
+        Affine a = bn.affine();
+        Pass plain = bn.pass(m, s, t);
+        Saved kept = Saved.empty(m, s, t, true);
+        Sums sums = plain.sums();
+        b.norm().forward(x, a, EPS, Activation.RELU, null, plain.saved(), v);
+        b.norm().backward(ones, x, plain.saved(), Activation.RELU, sums, dx, open);
+        b.norm().forward(x, a, EPS, Activation.RELU, residual, kept, v);
+        b.norm().backward(ones, x, kept, Activation.RELU, sums, dx, openToo);
+        double[] expected = v.toDoubles();
+        if (t != DType.F16 && t != DType.BF16) {
+          Arrays.setAll(expected, i -> expected[i] > 0 ? 1 : 0);
+          assertArrayEquals(expected, open.toDoubles(), "recomputed, " + t);
+        }
+        assertArrayEquals(open.toDoubles(), openToo.toDoubles(), "kept, " + t);
+      }
+    }
+  }
+}
