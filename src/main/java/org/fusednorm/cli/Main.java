@@ -16,7 +16,7 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "fusednorm",
     description = "Fused batch normalization for Java, from the command line.",
-    subcommands = {InfoCommand.class},
+    subcommands = {InfoCommand.class, VerifyCommand.class},
     synopsisSubcommandLabel = "COMMAND",
     scope = ScopeType.INHERIT,
     mixinStandardHelpOptions = true,
