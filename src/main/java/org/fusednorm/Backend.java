@@ -164,7 +164,7 @@ public final class Backend implements Memory, AutoCloseable {
 
   Allocation allocate(long bytes, Throwable openedAt) {
     check();
-    noHostAccessWhileRecording("allocation of " + bytes + " bytes");
+    noHostAccessWhileRecording("allocation of bytes: ", bytes);
     Allocation a = new Allocation(this, engine.allocate(bytes), bytes, openedAt);
     allocations.add(a);
     long now = bytesInUse.addAndGet(bytes);
@@ -213,8 +213,13 @@ public final class Backend implements Memory, AutoCloseable {
   }
 
   void noHostAccessWhileRecording(String what) {
+    noHostAccessWhileRecording(what, "");
+  }
+
+  /** The text is put together only when it is needed: a training step allocates nothing. */
+  void noHostAccessWhileRecording(String what, Object of) {
     if (isRecording()) {
-      throw new IllegalStateException(what + " inside a recording: do it before or after");
+      throw new IllegalStateException(what + of + " inside a recording: do it before or after");
     }
   }
 

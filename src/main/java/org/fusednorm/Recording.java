@@ -74,14 +74,14 @@ public final class Recording implements AutoCloseable {
   }
 
   private void check() {
-    lifetime.check("recording on " + backend.device());
+    lifetime.check(this);
     backend.noHostAccessWhileRecording("replay");
   }
 
   /** Gives the tensors free to be closed. */
   @Override
   public void close() {
-    if (lifetime.close("recording on " + backend.device())) {
+    if (lifetime.close(this)) {
       for (Tensor t : pinned) {
         t.lifetime().unpin();
       }
@@ -89,5 +89,11 @@ public final class Recording implements AutoCloseable {
       launches.clear();
       backend.forget(this);
     }
+  }
+
+  /** For example {@code recording on cpu:0}. */
+  @Override
+  public String toString() {
+    return "recording on " + backend.device();
   }
 }

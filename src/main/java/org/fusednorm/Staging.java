@@ -30,7 +30,7 @@ final class Staging {
   /** Converts and uploads the one array that is not null. */
   static void write(Tensor t, int length, float[] f, double[] d, long[] l) {
     t.check();
-    t.backend().noHostAccessWhileRecording("copy into " + t);
+    t.backend().noHostAccessWhileRecording("copy into ", t);
     if (length != t.shape().elements()) {
       throw new IllegalArgumentException(length + " values do not fit " + t);
     }
@@ -58,7 +58,7 @@ final class Staging {
   /** Downloads and converts into the one array that is not null. */
   static void read(Tensor t, float[] f, double[] d, long[] l) {
     t.check();
-    t.backend().noHostAccessWhileRecording("read of " + t);
+    t.backend().noHostAccessWhileRecording("read of ", t);
     Staging s = MINE.get();
     int length = (int) t.shape().elements();
     int piece = BYTES / t.dtype().bytes();

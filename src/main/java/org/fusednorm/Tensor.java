@@ -319,7 +319,7 @@ public final class Tensor implements AutoCloseable {
   void put(long i, double v) {
     Objects.checkIndex(i, shape.elements());
     check();
-    backend.noHostAccessWhileRecording("write of " + this);
+    backend.noHostAccessWhileRecording("write of ", this);
     Staging.put(this, i, v);
   }
 
@@ -327,7 +327,7 @@ public final class Tensor implements AutoCloseable {
   double get(long i) {
     Objects.checkIndex(i, shape.elements());
     check();
-    backend.noHostAccessWhileRecording("read of " + this);
+    backend.noHostAccessWhileRecording("read of ", this);
     return Staging.get(this, i);
   }
 
@@ -341,7 +341,7 @@ public final class Tensor implements AutoCloseable {
 
   private void startTransfer(Buffer b) {
     check();
-    backend.noHostAccessWhileRecording("copy between " + this + " and the host");
+    backend.noHostAccessWhileRecording("copy between the host and ", this);
     boolean suits =
         b instanceof ByteBuffer
             || switch (dtype) {
