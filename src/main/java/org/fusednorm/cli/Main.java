@@ -16,7 +16,7 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "fusednorm",
     description = "Fused batch normalization for Java, from the command line.",
-    subcommands = {InfoCommand.class, VerifyCommand.class},
+    subcommands = {InfoCommand.class, TrainCommand.class, VerifyCommand.class},
     synopsisSubcommandLabel = "COMMAND",
     scope = ScopeType.INHERIT,
     mixinStandardHelpOptions = true,
@@ -71,16 +71,21 @@ public final class Main implements Runnable {
     throw new ParameterException(spec.commandLine(), "missing COMMAND");
   }
 
-  /** Reads the version that the build wrote. */
+  /** The version that the build wrote. */
+  static String version() throws IOException {
+    Properties properties = new Properties();
+    try (InputStream in = Main.class.getResourceAsStream("/org/fusednorm/version.properties")) {
+      properties.load(in);
+    }
+    return properties.getProperty("version");
+  }
+
+  /** For {@code --version}. */
   static final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() throws IOException {
-      Properties properties = new Properties();
-      try (InputStream in = Main.class.getResourceAsStream("/org/fusednorm/version.properties")) {
-        properties.load(in);
-      }
       return new String[] {
-        "fusednorm " + properties.getProperty("version"),
+        "fusednorm " + version(),
         "Java " + Runtime.version() + ", " + System.getProperty("java.vm.name")
       };
     }

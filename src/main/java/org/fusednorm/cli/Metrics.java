@@ -356,6 +356,16 @@ public record Metrics(
   public record Speed(String name, double stepsPerSecond, Map<String, Double> share) {}
 
   /**
+   * The same with the outcome of a check.
+   *
+   * @param outcome what was checked
+   * @return a copy
+   */
+  public Metrics withCheck(Check outcome) {
+    return new Metrics(schema, experiment, claim, settings, environment, runs, outcome, times);
+  }
+
+  /**
    * Writes this to a file, whole or not at all.
    *
    * @param file the file, replaced if it exists
