@@ -26,11 +26,7 @@ final class Functions {
     for (int i = 0; i < length; i++) {
       float t = Math.max(-Math.abs(v[i]), LOWEST);
       float k = (t * PER_LN2 + ROUND) - ROUND;
-      float r = (t - k * LN2_HIGH) - k * LN2_LOW;
-      float p = 1f / 720 + r * (1f / 5040);
-      p = 1f / 24 + r * (1f / 120 + r * p);
-      p = 0.5f + r * (1f / 6 + r * p);
-      u[i] = 1 + (r + r * r * p);
+      u[i] = 1 + expm1((t - k * LN2_HIGH) - k * LN2_LOW);
       n[i] = k;
     }
     for (int i = 0; i < length; i++) {
@@ -49,21 +45,34 @@ final class Functions {
     }
   }
 
-  /** v = tanh(v). */
-  static void tanh(float[] v, int length) {
+  /**
+   * v = tanh(v) = (1 - u) / (1 + u), u = exp(-2 |v|) = s (1 + e) with s a power of 2: the
+   * difference is taken as (1 - s) - s e, which cancels nothing where v is small.
+   */
+  static void tanh(float[] v, float[] e, float[] s, int length) {
     for (int i = 0; i < length; i++) {
-      v[i] = (float) tanh((double) v[i]);
+      float t = Math.max(-2 * Math.abs(v[i]), -80f);
+      float k = (t * PER_LN2 + ROUND) - ROUND;
+      e[i] = expm1((t - k * LN2_HIGH) - k * LN2_LOW);
+      s[i] = k;
+    }
+    for (int i = 0; i < length; i++) {
+      s[i] = Float.intBitsToFloat(((int) s[i] + 127) << 23);
+    }
+    for (int i = 0; i < length; i++) {
+      // The sign, also of the smallest number and of zero.
+      float sign = Math.max(-1f, Math.min(1f, v[i] * 0x1p127f * 0x1p23f));
+      float part = s[i] * e[i];
+      v[i] = sign * (((1 - s[i]) - part) / ((1 + s[i]) + part));
     }
   }
 
-  /** tanh to about 1e-9: what F32 results need, without the range reduction of Math.tanh. */
-  private static double tanh(double v) {
-    double t = Math.abs(v);
-    if (t < 1e-3) {
-      return v * (1 - v * v / 3);
-    }
-    double u = exp(-2 * Math.min(t, 20));
-    return Math.copySign((1 - u) / (1 + u), v);
+  /** exp(r) - 1 for |r| up to ln 2 / 2. */
+  private static float expm1(float r) {
+    float p = 1f / 720 + r * (1f / 5040);
+    p = 1f / 24 + r * (1f / 120 + r * p);
+    p = 0.5f + r * (1f / 6 + r * p);
+    return r + r * r * p;
   }
 
   /** exp of a number that is not positive, to the last bits of F64; 0 below -700. */

@@ -14,7 +14,7 @@ import org.fusednorm.host.HostStorage;
  */
 final class MathCall extends Job {
   /** Elements per item; a verb of one item stays in the calling thread. */
-  private static final int ITEM = 16_384;
+  private static final int ITEM = 4_096;
 
   private enum Verb {
     ADD_BIAS,
@@ -202,7 +202,7 @@ final class MathCall extends Job {
       case ACTIVATE -> {
         switch (function) {
           case SIGMOID -> Functions.sigmoid(s.x, s.other, s.second, n);
-          case TANH -> Functions.tanh(s.x, n);
+          case TANH -> Functions.tanh(s.x, s.other, s.second, n);
           case RELU -> Lanes.relu(s.x, n);
           default -> throw new AssertionError(function);
         }

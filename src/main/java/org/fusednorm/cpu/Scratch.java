@@ -10,13 +10,11 @@ final class Scratch {
   final float[] dy = new float[CHUNK];
   final float[] other = new float[CHUNK];
   final float[] second = new float[CHUNK];
-  final float[] third = new float[CHUNK];
   final double[] xd = new double[CHUNK];
   final double[] dyd = new double[CHUNK];
   final double[] otherd = new double[CHUNK];
   final short[] half = new short[CHUNK];
   final byte[] bytes = new byte[CHUNK];
-  final long[] longs = new long[CHUNK];
 
   // Sums per lane.
   final float[] sum = new float[CHUNK];
