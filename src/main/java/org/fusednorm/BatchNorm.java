@@ -31,6 +31,7 @@ public final class BatchNorm implements AutoCloseable {
   private final List<Running> runningList;
   private final List<Tensor> owned = new ArrayList<>();
   private final boolean ownsRunning;
+  private final OneThread training = new OneThread("training of a layer");
   private boolean frozen;
 
   private BatchNorm(Builder b) {
@@ -177,7 +178,7 @@ public final class BatchNorm implements AutoCloseable {
    */
   public void forward(Pass p, Tensor x, Tensor residual, Tensor y) {
     mine(p);
-    p.enter();
+    training.enter();
     try {
       fits(p, x);
       residualMatches(residual);
@@ -194,7 +195,7 @@ public final class BatchNorm implements AutoCloseable {
         backend.norm().commit(p.savedList(), runningList);
       }
     } finally {
-      p.leave();
+      training.leave();
     }
   }
 
@@ -215,7 +216,7 @@ public final class BatchNorm implements AutoCloseable {
    */
   public void backward(Pass p, long generation, Tensor dy, Tensor dx, Tensor dResidual, Write w) {
     mine(p);
-    p.enter();
+    training.enter();
     try {
       if (generation != p.generation()) {
         throw new IllegalStateException(
@@ -242,29 +243,34 @@ public final class BatchNorm implements AutoCloseable {
         p.empty();
       }
     } finally {
-      p.leave();
+      training.leave();
     }
   }
 
   /** Makes y again from what the last forward into {@code p} kept; commits nothing. */
   public void recompute(Pass p, Tensor y) {
     mine(p);
-    p.enter();
+    training.enter();
     try {
       Tensor x = p.input();
       Check.open(backend, "y", y);
       Check.apart("y", y, "x", x);
       backend.norm().normalize(x, p.saved(), activation, p.residual(), y);
     } finally {
-      p.leave();
+      training.leave();
     }
   }
 
   /** Takes the statistics of the last forward into the running ones; for deferred commits. */
   public void commit(Pass p) {
     mine(p);
-    p.input();
-    backend.norm().commit(p.savedList(), runningList);
+    training.enter();
+    try {
+      p.input();
+      backend.norm().commit(p.savedList(), runningList);
+    } finally {
+      training.leave();
+    }
   }
 
   /** Inference by running statistics; y may be x. */
@@ -361,6 +367,10 @@ public final class BatchNorm implements AutoCloseable {
     if (ownsRunning) {
       running.close();
     }
+  }
+
+  OneThread training() {
+    return training;
   }
 
   private void mine(Pass p) {

@@ -1,12 +1,11 @@
 package org.fusednorm;
 
 import java.util.List;
-import java.util.concurrent.atomic.AtomicReference;
 
 /**
  * What one forward of a {@link BatchNorm} leaves for its backward. Takes all its memory when made
- * ({@link BatchNorm#pass}), so that a training step takes none. One thread at a time; a second one
- * is detected.
+ * ({@link BatchNorm#pass}), so that a training step takes none. Serves its layer's thread: see
+ * {@link BatchNorm}.
  */
 public final class Pass implements AutoCloseable {
   private final BatchNorm layer;
@@ -15,7 +14,6 @@ public final class Pass implements AutoCloseable {
   private final Saved saved;
   private final List<Saved> savedList;
   private final Sums sums;
-  private final AtomicReference<Thread> user = new AtomicReference<>();
   private long generation;
   private Tensor x;
   private Tensor residual;
@@ -86,23 +84,6 @@ public final class Pass implements AutoCloseable {
 
   Tensor residual() {
     return residual;
-  }
-
-  void enter() {
-    Thread me = Thread.currentThread();
-    Thread other = user.compareAndExchange(null, me);
-    if (other != null) {
-      throw new IllegalStateException(
-          "a pass serves one thread at a time: "
-              + other.getName()
-              + " is using it, "
-              + me.getName()
-              + " came in between");
-    }
-  }
-
-  void leave() {
-    user.set(null);
   }
 
   @Override

@@ -43,6 +43,9 @@ public final class Main implements Runnable {
 
   /** Runs one command and ends the JVM with its exit code. */
   public static void main(String[] args) {
+    // What the library logs (which backend was chosen, and why) is one line like all others.
+    System.getProperties()
+        .putIfAbsent("java.util.logging.SimpleFormatter.format", "fusednorm: %5$s%6$s%n");
     System.exit(run(commandLine(), args));
   }
 
