@@ -60,7 +60,8 @@ public final class CommonOptions {
   /** As {@link #open()}, for a backend by name; null for the best available. */
   static Backend open(String spec) {
     try {
-      return spec == null ? Backends.best() : Backends.open(spec);
+      // Not best(), which logs its choice: a command tells where it computes, or info does.
+      return Backends.open(spec == null ? Backends.choice().spec() : spec);
     } catch (IllegalArgumentException | BackendException e) {
       throw new UserError(e.getMessage(), e);
     }
