@@ -35,8 +35,8 @@ import picocli.CommandLine.Spec;
 final class InfoCommand implements Runnable {
   private static final int WIDTH = 100;
   private static final String PLATFORMS =
-      "Linux x86-64 gets native memory, OpenBLAS and CUDA kernels. macOS, Windows and arm64 Linux"
-          + " compute with the plain-Java kernels on the CPU: the same API and accuracy, more slowly.";
+      "Linux x86-64 gets the native library and OpenBLAS, and finds NVIDIA GPUs. macOS, Windows and"
+          + " arm64 Linux compute with the plain-Java kernels on the CPU: the same API and accuracy, more slowly.";
 
   @Mixin private CommonOptions common;
   @Spec private CommandSpec spec;

@@ -16,12 +16,7 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "fusednorm",
     description = "Fused batch normalization for Java, from the command line.",
-    subcommands = {
-      InfoCommand.class,
-      TrainCommand.class,
-      VerifyCommand.class,
-      BenchCommand.class
-    },
+    subcommands = {InfoCommand.class, TrainCommand.class, VerifyCommand.class, BenchCommand.class},
     synopsisSubcommandLabel = "COMMAND",
     scope = ScopeType.INHERIT,
     mixinStandardHelpOptions = true,

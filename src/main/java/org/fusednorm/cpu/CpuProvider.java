@@ -1,10 +1,13 @@
 package org.fusednorm.cpu;
 
+import java.util.List;
 import java.util.Locale;
 import org.fusednorm.Availability;
+import org.fusednorm.Availability.Part;
 import org.fusednorm.BackendException;
 import org.fusednorm.Engine;
 import org.fusednorm.EngineProvider;
+import org.fusednorm.host.NativeLibrary;
 import org.fusednorm.host.Settings;
 
 /** Offers the {@link CpuEngine}, which is there everywhere. */
@@ -29,10 +32,39 @@ public final class CpuProvider implements EngineProvider {
   @Override
   public Availability availability() {
     try {
-      return Availability.available(NAME, CpuEngine.describe(threads()));
+      int threads = threads();
+      return Availability.available(NAME, CpuEngine.describe(threads)).with(parts(threads));
     } catch (BackendException e) {
       return Availability.unavailable(NAME, e.getMessage(), "set it to a number of threads");
     }
+  }
+
+  private static List<Part> parts(int threads) {
+    return List.of(
+        Part.of("threads", Integer.toString(threads)),
+        new Part(
+            "kernels",
+            "plain Java",
+            "this version of fusednorm has no SIMD kernels",
+            "use a later version"),
+        NativeLibrary.isAvailable()
+            ? Part.of("memory", "native, library " + NativeLibrary.version())
+            : new Part(
+                "memory",
+                "direct buffers of Java",
+                NativeLibrary.unavailabilityCause(),
+                NativeLibrary.unavailabilityCure()),
+        OpenBlas.isAvailable()
+            ? Part.of("matrix products", OpenBlas.version() + ", from " + count(threads))
+            : new Part(
+                "matrix products",
+                "plain Java, " + count(threads),
+                OpenBlas.missing().cause(),
+                OpenBlas.missing().cure()));
+  }
+
+  private static String count(int threads) {
+    return threads == 1 ? "1 thread" : threads + " threads";
   }
 
   @Override

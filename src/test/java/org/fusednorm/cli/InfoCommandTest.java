@@ -45,7 +45,7 @@ class InfoCommandTest {
         assertTrue(flat.contains(p.name()), flat);
       }
     }
-    assertTrue(flat.contains("macOS, Windows and arm64 Linux"), flat);
+    assertTrue(flat.contains("macOS, Windows and arm64 Linux compute"), flat);
   }
 
   @Test
@@ -74,6 +74,18 @@ class InfoCommandTest {
 
   private static String text(JsonObject o, String part, String field) {
     return o.getAsJsonObject(part).get(field).getAsString();
+  }
+
+  @Test
+  void partsOfTheCpuBackendAreTold() {
+    JsonObject info = Cli.run("info", "--json", "--backend", "cpu").json();
+    JsonObject cpu = info.getAsJsonArray("backends").get(0).getAsJsonObject();
+    List<String> names = new ArrayList<>();
+    for (JsonElement p : cpu.getAsJsonArray("parts")) {
+      names.add(p.getAsJsonObject().get("name").getAsString());
+      assertFalse(p.getAsJsonObject().get("value").getAsString().isEmpty(), p::toString);
+    }
+    assertEquals(List.of("threads", "kernels", "memory", "matrix products"), names);
   }
 
   @Test
