@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.sun.management.ThreadMXBean;
 import java.io.ByteArrayOutputStream;
@@ -15,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.zip.GZIPOutputStream;
+import org.fusednorm.testing.Required;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -213,7 +213,8 @@ class IdxFilesTest {
   @Test
   void readsMnist() throws IOException {
     String where = System.getProperty("fusednorm.mnist", System.getenv("FUSEDNORM_MNIST"));
-    assumeTrue(where != null, "neither -Dfusednorm.mnist nor FUSEDNORM_MNIST names a directory");
+    Required.assume(
+        "mnist", where != null, "neither -Dfusednorm.mnist nor FUSEDNORM_MNIST names a directory");
     TrainTest mnist = IdxFiles.read(Path.of(where));
     assertEquals(60_000, mnist.train().count());
     assertEquals(10_000, mnist.test().count());
