@@ -90,9 +90,10 @@ final class Panels {
     }
 
     String label() {
-      return Double.isFinite(accuracy)
-          ? decimal("0.0").format(100 * accuracy)
-          : diverged ? "diverged" : "–";
+      if (diverged) {
+        return "diverged";
+      }
+      return Double.isFinite(accuracy) ? decimal("0.0").format(100 * accuracy) : "–";
     }
   }
 

@@ -311,6 +311,6 @@ final class TrainCommand implements Callable<Integer> {
   }
 
   private static String words(Metrics.Threshold t) {
-    return String.format(Locale.ROOT, "%s %s (measured %.4f)", t.what(), t.limit(), t.value());
+    return String.format(Locale.ROOT, "%s %s (measured %.4g)", t.what(), t.limit(), t.value());
   }
 }

@@ -229,7 +229,7 @@
           return {
             label: normName(on),
             data: of.map((r) => (r ? percent(r.finalAccuracy) ?? 0 : null)),
-            texts: of.map((r) => (r ? percent(r.finalAccuracy)?.toFixed(1) ?? (r.diverged ? 'diverged' : '–') : '')),
+            texts: of.map((r) => (!r ? '' : r.diverged ? 'diverged' : percent(r.finalAccuracy)?.toFixed(1) ?? '–')),
             backgroundColor: of.map((r) => (r ? (on ? color(r) : mixed(color(r), 0.4)) : 'transparent')),
             categoryPercentage: 0.82,
             barPercentage: 0.94,
