@@ -78,7 +78,7 @@ final class Product extends Job {
       return 0;
     }
     // A transposed b is rearranged by every part that reads it.
-    byRows = transposeB ? m > 2L * n : 2L * m > n;
+    byRows = transposeB ? m > 2L * n : m >= n;
     int length = byRows ? m : n;
     long each = (long) (byRows ? n : m) * k;
     long unpacked = UNPACKED / each / STEP * STEP;

@@ -2,26 +2,32 @@ package org.fusednorm.cpu;
 
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.concurrent.locks.LockSupport;
 
 /**
  * The threads of an engine: the caller and daemon helpers that are started once, spin shortly after
- * work and then park. Items are handed out by a counter, so a thread that the system takes away
- * delays nobody; which thread does an item has no influence on results.
+ * work and then park. Every thread has a slice of the items and takes from those of others when its
+ * own is done: a thread finds in its cache what it wrote in the job before, and one that the system
+ * takes away delays nobody. Which thread does an item has no influence on results.
  *
  * <p>One job runs on the helpers at a time. A caller that finds them taken works alone.
  */
 final class Workers implements AutoCloseable {
-  /** About twice what a park and unpark takes; helps where one verb follows the other. */
-  private static final long SPIN_NANOS = 50_000;
+  /** Outlasts what a training step does between two verbs that are worth all threads. */
+  private static final long SPIN_NANOS = 200_000;
+
+  /** Integers from one slice's counter to the next: two cache lines, which are fetched in pairs. */
+  private static final int STRIDE = 32;
 
   private final Helper[] helpers;
   private final ThreadLocal<Scratch> scratch = ThreadLocal.withInitial(Scratch::new);
   private final AtomicBoolean taken = new AtomicBoolean();
-  private final AtomicInteger next = new AtomicInteger();
+  private final AtomicIntegerArray next;
   private final AtomicInteger inside = new AtomicInteger();
   private final long spinNanos;
   private int items;
+  private int slices;
   private volatile Job job;
   private volatile int round;
   private volatile boolean closed;
@@ -30,6 +36,7 @@ final class Workers implements AutoCloseable {
 
   Workers(int threads) {
     helpers = new Helper[threads - 1];
+    next = new AtomicIntegerArray((threads + 1) * STRIDE);
     for (int i = 0; i < helpers.length; i++) {
       helpers[i] = new Helper(i + 1);
     }
@@ -61,15 +68,18 @@ final class Workers implements AutoCloseable {
     }
     try {
       items = count;
-      next.set(0);
+      slices = Math.min(count, threads());
+      for (int slice = 0; slice < slices; slice++) {
+        next.setPlain(at(slice), from(slice));
+      }
       job = j;
       round++;
       wake(Math.min(count - 1, helpers.length));
       try {
-        work(j, scratch.get());
+        work(j, 0, scratch.get());
       } finally {
         // No helper enters from here on; those inside finish the item that they hold.
-        next.set(count);
+        skipTheRest();
         job = null;
         awaitHelpers();
       }
@@ -79,10 +89,33 @@ final class Workers implements AutoCloseable {
     }
   }
 
-  private void work(Job j, Scratch s) {
-    int count = items;
-    for (int i = next.getAndIncrement(); i < count; i = next.getAndIncrement()) {
-      j.run(i, s);
+  private static int at(int slice) {
+    return (slice + 1) * STRIDE;
+  }
+
+  private int from(int slice) {
+    return (int) ((long) items * slice / slices);
+  }
+
+  private void work(Job j, int thread, Scratch s) {
+    int slice = thread % slices;
+    for (int done = 0; done < slices; done++) {
+      int at = at(slice);
+      int end = from(slice + 1);
+      // Looked at first: what is taken already stays in the cache of the one who took it.
+      while (next.get(at) < end) {
+        int item = next.getAndIncrement(at);
+        if (item < end) {
+          j.run(item, s);
+        }
+      }
+      slice = slice + 1 < slices ? slice + 1 : 0;
+    }
+  }
+
+  private void skipTheRest() {
+    for (int slice = 0; slice < slices; slice++) {
+      next.set(at(slice), items);
     }
   }
 
@@ -144,10 +177,12 @@ final class Workers implements AutoCloseable {
   }
 
   private final class Helper extends Thread {
+    private final int number;
     private volatile boolean parked;
 
     Helper(int number) {
       super("fusednorm-cpu-" + number);
+      this.number = number;
       setDaemon(true);
     }
 
@@ -165,11 +200,11 @@ final class Workers implements AutoCloseable {
         try {
           Job j = job;
           if (j != null) {
-            work(j, own);
+            work(j, number, own);
           }
         } catch (Throwable t) {
           failure = t;
-          next.set(Integer.MAX_VALUE / 2);
+          skipTheRest();
         } finally {
           inside.decrementAndGet();
         }
