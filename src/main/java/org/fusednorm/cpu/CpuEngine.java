@@ -176,7 +176,7 @@ final class CpuEngine implements Engine {
 
   @Override
   public void gradients(Sums s, Affine gradients, Write w) {
-    Statistics.gradients(s, gradients, w);
+    Statistics.gradients(s, gradients, w, workers.scratch());
   }
 
   @Override
@@ -199,7 +199,7 @@ final class CpuEngine implements Engine {
 
   @Override
   public void commit(List<Saved> s, List<Running> r) {
-    Statistics.commit(s, r);
+    Statistics.commit(s, r, workers.scratch());
   }
 
   @Override

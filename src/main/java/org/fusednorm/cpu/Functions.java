@@ -75,22 +75,6 @@ final class Functions {
     return r + r * r * p;
   }
 
-  /** exp of a number that is not positive, to the last bits of F64; 0 below -700. */
-  static double exp(double t) {
-    if (t < -700) {
-      return 0;
-    }
-    double k = (t * 1.4426950408889634 + 0x1.8p52) - 0x1.8p52;
-    double r = (t - k * 0x1.62e42ffp-1) + k * 0x1.718432a1b0e26p-35;
-    double p = 1.0 / 479001600 + r * (1.0 / 6227020800.0);
-    p = 1.0 / 3628800 + r * (1.0 / 39916800 + r * p);
-    p = 1.0 / 40320 + r * (1.0 / 362880 + r * p);
-    p = 1.0 / 720 + r * (1.0 / 5040 + r * p);
-    p = 1.0 / 24 + r * (1.0 / 120 + r * p);
-    p = 0.5 + r * (1.0 / 6 + r * p);
-    return (1 + (r + r * r * p)) * Double.longBitsToDouble((long) ((int) k + 1023) << 52);
-  }
-
   static void sigmoid(double[] v, int length) {
     for (int i = 0; i < length; i++) {
       double u = Math.exp(-Math.abs(v[i]));

@@ -16,13 +16,17 @@ final class MathCall extends Job {
   /** Elements per item; a verb of one item stays in the calling thread. */
   private static final int ITEM = 4_096;
 
+  /** Bytes that one read brings into the cache: lines are fetched in pairs. */
+  private static final int PAIR = 128;
+
   private enum Verb {
     ADD_BIAS,
     ACTIVATE,
     ACTIVATION_GRADIENT,
     SGD,
     SQUARED_NORM,
-    SOFTMAX
+    SOFTMAX,
+    GATHER
   }
 
   private final Workers workers;
@@ -40,6 +44,10 @@ final class MathCall extends Job {
   private double kept;
   private double decay;
   private double[] part = {};
+
+  // What bytes become: there are only 256 products with a scale.
+  private final float[] product = new float[256];
+  private final double[] productd = new double[256];
 
   MathCall(Workers workers) {
     this.workers = workers;
@@ -157,27 +165,13 @@ final class MathCall extends Job {
 
   @Override
   void run(int item, Scratch s) {
-    if (verb == Verb.SOFTMAX) {
-      double sum = 0;
-      long end = Math.min(rows, (item + 1) * rowsPerItem);
-      for (long r = item * rowsPerItem; r < end; r++) {
-        sum += Softmax.row(x, y, r, columns, label(labels, r), rows, s);
-      }
-      part[item] = sum;
-      return;
-    }
-    if (verb == Verb.ADD_BIAS) {
-      long end = Math.min(rows, (item + 1) * rowsPerItem);
-      for (long j = 0; j < columns; j += Scratch.CHUNK) {
-        int n = (int) Math.min(Scratch.CHUNK, columns - j);
-        if (x.type == DType.F64) {
-          z.get(j, s.otherd, 0, n);
-        } else {
-          z.get(j, s.other, 0, n, null);
-        }
-        for (long r = item * rowsPerItem; r < end; r++) {
-          chunk(r * columns + j, n, s);
-        }
+    if (verb == Verb.SOFTMAX || verb == Verb.ADD_BIAS || verb == Verb.GATHER) {
+      long from = item * rowsPerItem;
+      long to = Math.min(rows, from + rowsPerItem);
+      switch (verb) {
+        case SOFTMAX -> part[item] = Softmax.rows(x, labels, y, from, to, rows, columns, s);
+        case ADD_BIAS -> addBias(from, to, s);
+        default -> gather(from, to, s);
       }
       return;
     }
@@ -188,6 +182,24 @@ final class MathCall extends Job {
     }
     if (verb == Verb.SQUARED_NORM) {
       part[item] = sum;
+    }
+  }
+
+  private void addBias(long from, long to, Scratch s) {
+    for (long j = 0; j < columns; j += Scratch.CHUNK) {
+      int n = (int) Math.min(Scratch.CHUNK, columns - j);
+      // Short rows are taken several at a time, with the bias as often.
+      int together = (int) Math.min(Scratch.CHUNK / n, to - from);
+      for (int k = 0; k < together; k++) {
+        if (x.type == DType.F64) {
+          z.get(j, s.otherd, k * n, n);
+        } else {
+          z.get(j, s.other, k * n, n, null);
+        }
+      }
+      for (long r = from; r < to; r += together) {
+        chunk(r * columns + j, (int) Math.min(together, to - r) * n, s);
+      }
     }
   }
 
@@ -367,43 +379,68 @@ final class MathCall extends Job {
             "row " + row + " at position " + i + " is not in 0.." + (entries - 1));
       }
     }
-    Scratch s = workers.scratch();
-    long width = columns(out);
-    for (int v = 0; v < 256; v++) {
-      s.otherd[v] = v * scale;
-      s.other[v] = (float) s.otherd[v];
+    if (x.type != y.type) {
+      for (int v = 0; v < 256; v++) {
+        productd[v] = v * scale;
+        product[v] = (float) productd[v];
+      }
     }
-    for (long i = 0; i < n; i++) {
-      long from = label(labels, i) * width;
-      if (x.type == y.type) {
-        long bytes = width * x.width;
-        x.storage.copy(x.at + from * x.width, y.storage, y.at + i * bytes, bytes);
-      } else {
-        for (long j = 0; j < width; j += Scratch.CHUNK) {
-          int m = (int) Math.min(Scratch.CHUNK, width - j);
-          x.storage.get(x.at + from + j, s.bytes, 0, m);
-          convert(i * width + j, m, s);
+    launch(Verb.GATHER, rowItems(out));
+  }
+
+  private void gather(long from, long to, Scratch s) {
+    if (x.type != y.type) {
+      touch(from, to, s);
+      for (long r = from; r < to; r++) {
+        long row = label(labels, r) * columns;
+        for (long j = 0; j < columns; j += Scratch.CHUNK) {
+          int n = (int) Math.min(Scratch.CHUNK, columns - j);
+          x.storage.get(x.at + row + j, s.bytes, 0, n);
+          convert(r * columns + j, n, s);
         }
+      }
+    } else if (columns == 1 && x.width == 8) {
+      for (long r = from; r < to; r++) {
+        y.storage.putLong(y.at + 8 * r, x.storage.getLong(x.at + 8 * label(labels, r)));
+      }
+    } else {
+      long bytes = columns * x.width;
+      for (long r = from; r < to; r++) {
+        x.storage.copy(x.at + label(labels, r) * bytes, y.storage, y.at + r * bytes, bytes);
       }
     }
   }
 
-  /** Bytes are looked up: there are only 256 products with the scale. */
+  /** Rows lie anywhere in memory: reads of all of them at once do not wait for each other. */
+  private void touch(long from, long to, Scratch s) {
+    int sum = 0;
+    for (long r = from; r < to; r++) {
+      long row = x.at + label(labels, r) * columns;
+      for (long j = 0; j < columns; j += PAIR) {
+        sum += x.storage.getByte(row + j);
+      }
+    }
+    s.touched = sum;
+  }
+
   private void convert(long e, int n, Scratch s) {
+    byte[] bytes = s.bytes;
     if (y.type == DType.F64) {
       for (int i = 0; i < n; i++) {
-        s.xd[i] = s.otherd[s.bytes[i] & 0xff];
+        s.xd[i] = productd[bytes[i] & 0xff];
       }
       y.put(e, s.xd, n);
     } else {
+      float[] to = s.x;
+      float[] of = product;
       for (int i = 0; i < n; i++) {
-        s.x[i] = s.other[s.bytes[i] & 0xff];
+        to[i] = of[bytes[i] & 0xff];
       }
-      y.put(e, s.x, n, s.half);
+      y.put(e, to, n, s.half);
     }
   }
 
-  private static long label(Data d, long i) {
+  static long label(Data d, long i) {
     return d.type == DType.I32 ? d.storage.getInt(d.at + 4 * i) : d.storage.getLong(d.at + 8 * i);
   }
 

@@ -32,6 +32,9 @@ final class Scratch {
 
   final Range range = new Range();
 
+  /** Where a sum is left that is of no use but to have its numbers read. */
+  int touched;
+
   private Gemm.Panels panels;
   private OpenBlas.Call blas;
 

@@ -64,47 +64,72 @@ final class Statistics {
     }
   }
 
-  static void gradients(Sums s, Affine gradients, Write w) {
-    write(s.dyXhat(), gradients.gamma(), w);
-    write(s.dy(), gradients.beta(), w);
+  static void gradients(Sums sums, Affine gradients, Write w, Scratch s) {
+    write(sums.dyXhat(), gradients.gamma(), w, s);
+    write(sums.dy(), gradients.beta(), w, s);
   }
 
-  private static void write(Tensor sum, Tensor gradient, Write w) {
+  private static void write(Tensor sum, Tensor gradient, Write w, Scratch s) {
     if (gradient == null) {
       return;
     }
     HostStorage h = host(gradient);
     boolean add = w == Write.ADD;
-    for (long c = 0, n = sum.shape().elements(); c < n; c++) {
-      long at = gradient.byteOffset() + c * gradient.dtype().bytes();
-      if (gradient.dtype().bytes() == 4) {
-        h.putFloat(at, (float) (get(sum, c) + (add ? h.getFloat(at) : 0)));
+    int width = gradient.dtype().bytes();
+    for (long c = 0, channels = sum.shape().elements(); c < channels; c += Scratch.CHUNK) {
+      int n = (int) Math.min(Scratch.CHUNK, channels - c);
+      long at = gradient.byteOffset() + c * width;
+      host(sum).get(sum.byteOffset() + 8 * c, s.xd, 0, n);
+      if (width == 4) {
+        if (add) {
+          h.get(at, s.x, 0, n);
+        }
+        for (int i = 0; i < n; i++) {
+          s.x[i] = (float) (s.xd[i] + (add ? s.x[i] : 0));
+        }
+        h.put(at, s.x, 0, n);
       } else {
-        h.putDouble(at, get(sum, c) + (add ? h.getDouble(at) : 0));
+        if (add) {
+          h.get(at, s.otherd, 0, n);
+        }
+        for (int i = 0; i < n; i++) {
+          s.xd[i] += add ? s.otherd[i] : 0;
+        }
+        h.put(at, s.xd, 0, n);
       }
     }
   }
 
-  static void commit(List<Saved> saved, List<Running> running) {
+  static void commit(List<Saved> saved, List<Running> running, Scratch s) {
     for (int i = 0; i < saved.size(); i++) {
-      commit(saved.get(i), running.get(i));
+      commit(saved.get(i), running.get(i), s);
     }
   }
 
-  private static void commit(Saved s, Running r) {
-    long n = host(s.count()).getLong(s.count().byteOffset());
+  private static void commit(Saved saved, Running r, Scratch s) {
+    long n = host(saved.count()).getLong(saved.count().byteOffset());
     if (n < 2) {
       return;
     }
     long batches = host(r.count()).getLong(r.count().byteOffset()) + 1;
     double weight = r.momentum() == null ? 1.0 / batches : get(r.momentum().tensor(), 0);
     double unbiased = r.unbiased() ? (double) n / (n - 1) : 1;
-    for (long c = 0, channels = s.channels(); c < channels; c++) {
-      double mean = get(s.mean(), c);
-      double variance = get(s.variance(), c) * unbiased;
-      put(r.mean(), c, (1 - weight) * get(r.mean(), c) + weight * mean);
-      put(r.variance(), c, (1 - weight) * get(r.variance(), c) + weight * variance);
-    }
+    long channels = saved.channels();
+    average(saved.mean(), 1, r.mean(), weight, channels, s);
+    average(saved.variance(), unbiased, r.variance(), weight, channels, s);
     host(r.count()).putLong(r.count().byteOffset(), batches);
+  }
+
+  private static void average(
+      Tensor value, double factor, Tensor average, double weight, long channels, Scratch s) {
+    for (long c = 0; c < channels; c += Scratch.CHUNK) {
+      int n = (int) Math.min(Scratch.CHUNK, channels - c);
+      host(value).get(value.byteOffset() + 8 * c, s.xd, 0, n);
+      host(average).get(average.byteOffset() + 8 * c, s.otherd, 0, n);
+      for (int i = 0; i < n; i++) {
+        s.otherd[i] = (1 - weight) * s.otherd[i] + weight * (s.xd[i] * factor);
+      }
+      host(average).put(average.byteOffset() + 8 * c, s.otherd, 0, n);
+    }
   }
 }

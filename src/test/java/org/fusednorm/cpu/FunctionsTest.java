@@ -91,13 +91,23 @@ class FunctionsTest {
   }
 
   @Test
-  void exp() {
-    for (double t = 0; t > -699; t -= 0.0137) {
-      double expected = StrictMath.exp(t);
-      assertEquals(expected, Functions.exp(t), 4e-16 * expected, "exp(" + t + ")");
+  void exponentials() {
+    double[] t = new double[51_003];
+    for (int i = 0; i < t.length; i++) {
+      t[i] = -0.0137 * i;
     }
-    assertEquals(0, Functions.exp(Double.NEGATIVE_INFINITY));
-    assertTrue(Double.isNaN(Functions.exp(Double.NaN)));
+    t[t.length - 3] = -701;
+    t[t.length - 2] = Double.NEGATIVE_INFINITY;
+    t[t.length - 1] = Double.NaN;
+    double[] u = new double[t.length];
+    Softmax.exponentials(t, u, new double[t.length], t.length);
+    for (int i = 0; i < t.length - 3; i++) {
+      double expected = StrictMath.exp(t[i]);
+      assertEquals(expected, u[i], 4e-16 * expected, "exp(" + t[i] + ")");
+    }
+    assertEquals(0, u[t.length - 3]);
+    assertEquals(0, u[t.length - 2]);
+    assertTrue(Double.isNaN(u[t.length - 1]));
   }
 
   @Test
