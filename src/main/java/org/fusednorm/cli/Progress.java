@@ -9,11 +9,11 @@ import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
 
 /**
- * How far long work has come, on standard error: a bar where that is a terminal (the launcher
- * tells), else a line for every tenth of the work.
+ * How far long work has come, on standard error: a bar where that is a terminal, whose width the
+ * launcher tells, else a line for every tenth of the work.
  */
 final class Progress implements AutoCloseable {
-  private static final int WIDTH = 100;
+  private static final int MOST_COLUMNS = 100;
   private static final int LINES = 10;
 
   private final String task;
@@ -24,34 +24,34 @@ final class Progress implements AutoCloseable {
   private long linesPrinted;
   private String note = "";
 
-  private Progress(String task, long total, long done, PrintStream err, boolean terminal) {
+  private Progress(String task, long total, long done, PrintStream err, int columns) {
     this.task = task;
     this.total = total;
     this.done = done;
     this.err = err;
     linesPrinted = tenths();
     bar =
-        terminal
+        columns > 0
             ? new ProgressBarBuilder()
                 .setTaskName(task)
                 .setInitialMax(total)
                 .startsFrom(done, Duration.ZERO)
                 .setStyle(ProgressBarStyle.UNICODE_BLOCK)
                 .setUpdateIntervalMillis(200)
-                .setConsumer(new ConsoleProgressBarConsumer(err, WIDTH))
+                .setConsumer(new ConsoleProgressBarConsumer(err, Math.min(columns, MOST_COLUMNS)))
                 .build()
             : null;
   }
 
   /** Work of {@code total} units, of which {@code done} are done already. */
   static Progress start(String task, long total, long done) {
-    boolean terminal = Boolean.getBoolean("fusednorm.terminal");
-    return new Progress(task, total, done, System.err, terminal);
+    int columns = Integer.getInteger("fusednorm.terminal", 0);
+    return new Progress(task, total, done, System.err, columns);
   }
 
-  /** For tests: to another stream. */
-  static Progress start(String task, long total, PrintStream err, boolean terminal) {
-    return new Progress(task, total, 0, err, terminal);
+  /** For tests: to another stream, a terminal of so many columns or, with 0, none. */
+  static Progress start(String task, long total, PrintStream err, int columns) {
+    return new Progress(task, total, 0, err, columns);
   }
 
   /** More units are done. */

@@ -14,7 +14,7 @@ class ProgressTest {
 
   @Test
   void withoutTerminalALineForEachTenth() {
-    try (Progress p = Progress.start("train", 1000, err, false)) {
+    try (Progress p = Progress.start("train", 1000, err, 0)) {
       for (int i = 0; i < 1000; i++) {
         p.note(i + " so far");
         p.advance(1);
@@ -28,12 +28,23 @@ class ProgressTest {
 
   @Test
   void onATerminalABar() {
-    try (Progress p = Progress.start("train", 10, err, true)) {
+    try (Progress p = Progress.start("train", 10, err, 80)) {
       p.note("97 %");
       p.advance(10);
     }
     assertTrue(text().contains("10/10"), text());
     assertTrue(text().contains("97 %"), text());
+  }
+
+  @Test
+  void theBarIsNotLongerThanTheTerminalIsWide() {
+    try (Progress p = Progress.start("train", 10, err, 40)) {
+      p.note("10.0 % without batch norm, 61.3 % with batch norm");
+      p.advance(10);
+    }
+    for (String state : text().split("[\\r\\n]+")) {
+      assertTrue(state.length() <= 40, state);
+    }
   }
 
   private String text() {
