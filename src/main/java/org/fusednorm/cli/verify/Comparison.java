@@ -11,8 +11,8 @@ import org.fusednorm.DType;
  * @param output name of the output
  * @param problem shape, or name of the golden case
  * @param dtype type of the data
- * @param maxError the largest error; infinite for a NaN or infinity where there must be none, or
- *     none where there must be one
+ * @param maxError the largest error; infinite for a NaN or infinity where there must be none or
+ *     another, and for none where there must be one
  * @param rmsError root of the mean squared error
  * @param threshold what {@code maxError} may be
  * @param index place of the largest error, -1 where nothing was computed
@@ -46,7 +46,7 @@ public record Comparison(
     double squares = 0;
     int worst = expected.length == 0 ? -1 : 0;
     for (int i = 0; i < expected.length; i++) {
-      double e = error(expected[i], actual[i], truth.tolerance().scale().at(i, expected[i]));
+      double e = truth.tolerance().error(i, expected[i], actual[i]);
       squares += e * e;
       if (e > max) {
         max = e;
@@ -73,16 +73,6 @@ public record Comparison(
     double inf = Double.POSITIVE_INFINITY;
     return new Comparison(
         backend, operation, "", problem, dtype, inf, inf, 0, -1, 0, 0, e.toString());
-  }
-
-  private static double error(double expected, double actual, double scale) {
-    if (expected == actual) {
-      return 0;
-    }
-    if (!Double.isFinite(expected) || !Double.isFinite(actual)) {
-      return Double.isFinite(expected) == Double.isFinite(actual) ? 0 : Double.POSITIVE_INFINITY;
-    }
-    return Math.abs(actual - expected) / scale;
   }
 
   /** Whether the output is as near to the truth as it must be. */

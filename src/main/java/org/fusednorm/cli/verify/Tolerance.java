@@ -1,5 +1,6 @@
 package org.fusednorm.cli.verify;
 
+import java.util.function.IntPredicate;
 import org.fusednorm.DType;
 
 /**
@@ -9,10 +10,32 @@ import org.fusednorm.DType;
  * @param arithmetic what computing in F32 may cost, for data of F32 and the 16-bit types
  * @param arithmeticF64 what computing in F64 may cost, for data of F64
  * @param scale what an error is relative to
+ * @param open at which index any NaN or infinity is as good as another
  */
-record Tolerance(double arithmetic, double arithmeticF64, Scale scale) {
+record Tolerance(double arithmetic, double arithmeticF64, Scale scale, IntPredicate open) {
   /** Bit for bit, after rounding to the stored type. */
   static final Tolerance ROUNDED = new Tolerance(0, 0, (i, expected) -> Math.abs(expected));
+
+  Tolerance(double arithmetic, double arithmeticF64, Scale scale) {
+    this(arithmetic, arithmeticF64, scale, i -> false);
+  }
+
+  /** The same, with these places open. */
+  Tolerance open(IntPredicate places) {
+    return new Tolerance(arithmetic, arithmeticF64, scale, places);
+  }
+
+  /** How wrong {@code actual} is: infinitely for another NaN or infinity than there must be. */
+  double error(int index, double expected, double actual) {
+    if (expected == actual || Double.isNaN(expected) && Double.isNaN(actual)) {
+      return 0;
+    }
+    if (!Double.isFinite(expected) && !Double.isFinite(actual) && open.test(index)) {
+      return 0;
+    }
+    double e = Math.abs(actual - expected) / scale.at(index, expected);
+    return Double.isFinite(e) ? e : Double.POSITIVE_INFINITY;
+  }
 
   /** The magnitude that the error of a value is relative to. */
   @FunctionalInterface
