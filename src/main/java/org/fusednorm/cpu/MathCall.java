@@ -16,6 +16,9 @@ final class MathCall extends Job {
   /** Elements per item; a verb of one item stays in the calling thread. */
   private static final int ITEM = 4_096;
 
+  /** Fewer elements than these do not pay for a second thread where they cost little each. */
+  private static final int ALONE = 32_768;
+
   /** Bytes that one read brings into the cache: lines are fetched in pairs. */
   private static final int PAIR = 128;
 
@@ -80,7 +83,12 @@ final class MathCall extends Job {
 
   private void launch(Verb v, int items) {
     verb = v;
-    workers.run(this, items);
+    boolean cheap = v == Verb.SGD || v == Verb.ADD_BIAS || v == Verb.ACTIVATION_GRADIENT;
+    if (cheap && total < ALONE) {
+      workers.runAlone(this, items);
+    } else {
+      workers.run(this, items);
+    }
   }
 
   void addBias(Tensor from, Tensor bias, Tensor to) {
@@ -189,7 +197,7 @@ final class MathCall extends Job {
     for (long j = 0; j < columns; j += Scratch.CHUNK) {
       int n = (int) Math.min(Scratch.CHUNK, columns - j);
       // Short rows are taken several at a time, with the bias as often.
-      int together = (int) Math.min(Scratch.CHUNK / n, to - from);
+      int together = n < columns ? 1 : (int) Math.min(Scratch.CHUNK / n, to - from);
       for (int k = 0; k < together; k++) {
         if (x.type == DType.F64) {
           z.get(j, s.otherd, k * n, n);

@@ -15,6 +15,9 @@ final class Product extends Job {
   /** Least multiplications that are worth a second thread, about 6 us. */
   private static final long LEAST_WORK = 300_000;
 
+  /** The same for columns of a transposed b, of which a few are taken as fast as many. */
+  private static final long LEAST_VECTORS = 96_000;
+
   /** Multiplications per part where it has to pack both operands. */
   private static final long PACKED = 2_000_000;
 
@@ -23,6 +26,9 @@ final class Product extends Job {
 
   /** Least rows or columns of a part, of which every part's size is a multiple. */
   private static final int STEP = 4;
+
+  /** Numbers in the longest vectors. */
+  private static final int VECTOR = 16;
 
   private final Workers workers;
   private final Gemm plain = new Gemm();
@@ -83,19 +89,22 @@ final class Product extends Job {
     long each = (long) (byRows ? n : m) * k;
     long unpacked = UNPACKED / each / STEP * STEP;
     if (unpacked >= 2 * STEP) {
-      // Parts that go evenly into two threads and into four.
-      long parts = Layout.ceil(Layout.ceil(length, unpacked), 4) * 4;
-      long least = Layout.ceil(LEAST_WORK, each);
-      step = multiple(Math.max(least, Layout.ceil(length, parts)));
+      // Parts that go evenly into two threads and into four; a transposed b is fastest by vectors.
+      boolean vectors = transposeB && !byRows;
+      int even = vectors ? 8 : 4;
+      long parts = Layout.ceil(Layout.ceil(length, unpacked), even) * even;
+      long least = Layout.ceil(vectors ? LEAST_VECTORS : LEAST_WORK, each);
+      long wanted = Math.max(least, Layout.ceil(length, parts));
+      step = multiple(wanted, vectors ? VECTOR : STEP);
     } else {
       long parts = Math.min(MOST_PACKED, Math.max(1, length * each / PACKED));
-      step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)));
+      step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)), STEP);
     }
     return (int) Layout.ceil(length, step);
   }
 
-  private static int multiple(long v) {
-    return (int) (Layout.ceil(v, STEP) * STEP);
+  private static int multiple(long v, int of) {
+    return (int) (Layout.ceil(v, of) * of);
   }
 
   @Override

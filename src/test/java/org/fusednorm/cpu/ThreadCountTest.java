@@ -110,7 +110,15 @@ class ThreadCountTest {
       Tensor d = m.empty(shape, t);
       b.math().softmaxCrossEntropy(x, labels, loss, d);
       b.math().activate(Nonlinearity.SIGMOID, x, x);
+      // Few rows: parts by columns, of 16 where b is transposed.
+      Tensor few = m.empty(Shape.of(60, 100), t);
+      b.math().matmul(x.batch(0, 60), false, w.batch(0, 100), true, few, Write.SET);
+      Tensor product = m.empty(Shape.of(60, 100), t);
+      Tensor weights = Values.tensor(m, Shape.of(100, 100), t, Values.normal(t, 4, 10_000, 0, 1));
+      b.math().matmul(few, false, weights, false, product, Write.SET);
       return List.of(
+          few.toDoubles(),
+          product.toDoubles(),
           square.toDoubles(),
           wide.toDoubles(),
           norm.toDoubles(),
