@@ -5,10 +5,10 @@ import static org.fusednorm.testing.Values.normal;
 import static org.fusednorm.testing.Values.tensor;
 import static org.fusednorm.testing.Values.threshold;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Stream;
 import org.fusednorm.testing.EachBackend;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -40,25 +40,37 @@ class NormContractTest {
           Shape.nhwc(2, 65, 63, 1),
           Shape.ndhwc(2, 2, 3, 2, 5));
 
+  /** Large enough for the work on a channel or a row to be split between threads. */
+  private static final List<Shape> LARGE_SHAPES =
+      List.of(
+          Shape.nc(3000, 33),
+          Shape.nc(40, 2100),
+          Shape.nchw(3, 2, 211, 199),
+          Shape.nchw(1, 1, 777, 333),
+          Shape.nchw(100, 3, 40, 41),
+          Shape.nhwc(9, 30, 31, 17));
+
   record Case(String backend, DType dtype, Shape shape, Activation activation, boolean residual) {}
 
-  static Stream<Case> cases() {
-    return EachBackend.names()
-        .flatMap(
-            name ->
-                Stream.of(DType.F32, DType.F16, DType.BF16, DType.F64).map(t -> Map.entry(name, t)))
-        .flatMap(
-            e ->
-                SHAPES.stream()
-                    .flatMap(
-                        s ->
-                            Stream.of(Activation.values())
-                                .flatMap(
-                                    f ->
-                                        Stream.of(false, true)
-                                            .map(
-                                                r ->
-                                                    new Case(e.getKey(), e.getValue(), s, f, r)))));
+  static List<Case> cases() {
+    List<Case> cases = new ArrayList<>();
+    for (String name : EachBackend.list()) {
+      for (boolean residual : new boolean[] {false, true}) {
+        for (DType t : List.of(DType.F32, DType.F16, DType.BF16, DType.F64)) {
+          for (Shape s : SHAPES) {
+            for (Activation f : Activation.values()) {
+              cases.add(new Case(name, t, s, f, residual));
+            }
+          }
+        }
+        for (DType t : List.of(DType.F32, DType.F64)) {
+          for (Shape s : LARGE_SHAPES) {
+            cases.add(new Case(name, t, s, Activation.RELU, residual));
+          }
+        }
+      }
+    }
+    return cases;
   }
 
   @ParameterizedTest

@@ -183,6 +183,17 @@ final class NormProblem implements Problem {
     }
   }
 
+  /** Shapes large enough for the work on a channel or a row to be split between threads. */
+  static List<Shape> largeShapes() {
+    return List.of(
+        Shape.nc(3000, 33),
+        Shape.nc(40, 2100),
+        Shape.nchw(3, 2, 211, 199),
+        Shape.nchw(1, 1, 777, 333),
+        Shape.nchw(100, 3, 40, 41),
+        Shape.nhwc(9, 30, 31, 17));
+  }
+
   /** Shapes that meet every layout, tails of vectors, single channels and many of them. */
   static List<Shape> shapes(boolean quick) {
     if (quick) {

@@ -35,14 +35,19 @@ public final class Verification {
       problems.add(() -> p);
     }
     for (Shape s : NormProblem.shapes(quick)) {
-      problems.add(() -> plain(s));
+      problems.add(() -> plain(s, FLOATS));
+    }
+    if (!quick) {
+      for (Shape s : NormProblem.largeShapes()) {
+        problems.add(() -> plain(s, LONG_FLOATS));
+      }
     }
     hard(quick);
   }
 
-  private static Problem plain(Shape s) {
+  private static Problem plain(Shape s, List<DType> types) {
     double[] x = Values.coarse(s.elements(), s.hashCode());
-    return new NormProblem(s.toString(), FLOATS, new NormInputs(s, x, s.hashCode()));
+    return new NormProblem(s.toString(), types, new NormInputs(s, x, s.hashCode()));
   }
 
   private void hard(boolean quick) {
