@@ -114,17 +114,22 @@ final class FloatNorm implements NormKernels {
     for (long o = r.outerFrom; o < r.outerTo; o++) {
       for (int c = r.channelFrom; c < r.channelTo; c++) {
         long plane = o * l.channels + c;
-        float center = (float) n.center[c];
-        float a = (float) n.scale[c];
-        float b = (float) n.shift[c];
         for (long i = r.innerFrom; i < r.innerTo; i += Scratch.CHUNK) {
           int m = (int) Math.min(Scratch.CHUNK, r.innerTo - i);
           long e = plane * l.inner + i;
           n.x.get(e, s.x, 0, m, s.half);
-          Lanes.affine(s.x, center, a, b, m);
+          affine(n, c, s.x, m);
           finish(n, e, m, plane * l.gateStride() + (i >> 3), s);
         }
       }
+    }
+  }
+
+  private static void affine(NormCall n, int c, float[] v, int m) {
+    if (n.wide[c]) {
+      Lanes.affineInDouble(v, n.center[c], n.scale[c], n.shift[c], m);
+    } else {
+      Lanes.affine(v, (float) n.center[c], (float) n.scale[c], (float) n.shift[c], m);
     }
   }
 
@@ -213,8 +218,7 @@ final class FloatNorm implements NormKernels {
       Lanes.gate(s.dy, s.bytes, m);
     } else {
       System.arraycopy(s.x, 0, s.other, 0, m);
-      float a = (float) n.scale[channel];
-      Lanes.affine(s.other, (float) n.center[channel], a, (float) n.shift[channel], m);
+      affine(n, channel, s.other, m);
       Lanes.gate(s.dy, s.other, m);
     }
   }
@@ -229,7 +233,6 @@ final class FloatNorm implements NormKernels {
     for (long o = r.outerFrom; o < r.outerTo; o++) {
       for (int c = r.channelFrom; c < r.channelTo; c++) {
         long plane = o * l.channels + c;
-        float center = (float) n.center[c];
         float a = (float) n.scale[c];
         float p = (float) n.slope[c];
         float q = (float) n.offset[c];
@@ -238,8 +241,10 @@ final class FloatNorm implements NormKernels {
           loadGated(n, plane, i, m, c, s);
           if (n.constants) {
             Lanes.scale(s.dy, a, s.x, m);
+          } else if (n.wide[c]) {
+            Lanes.gradientInDouble(s.dy, s.x, n.center[c], n.scale[c], n.slope[c], n.offset[c], m);
           } else {
-            Lanes.gradient(s.dy, s.x, center, a, p, q, m);
+            Lanes.gradient(s.dy, s.x, (float) n.center[c], a, p, q, m);
           }
           store(n, plane * l.inner + i, m, s);
         }

@@ -160,9 +160,27 @@ final class FloatRows {
       int lanes = lanes(l, r, o);
       long e = element(l, r, o);
       n.x.get(e, s.x, 0, lanes, s.half);
-      Lanes.affine(s.x, s.c, s.a, s.b, lanes);
+      affine(n, r, s.x, lanes, s);
       FloatNorm.finish(n, e, lanes, gateAt(n, r, o) - n.gateAt, s);
     }
+  }
+
+  /** Lanes of wide channels in double, to the bit as ever in the others. */
+  private static void affine(NormCall n, Range r, float[] v, int lanes, Scratch s) {
+    if (!r.wide) {
+      Lanes.affine(v, s.c, s.a, s.b, lanes);
+      return;
+    }
+    for (int j = 0, c = r.channelFrom; j < lanes; j++, c = next(c, r)) {
+      v[j] =
+          n.wide[c]
+              ? (float) ((v[j] - n.center[c]) * n.scale[c] + n.shift[c])
+              : (v[j] - s.c[j]) * s.a[j] + s.b[j];
+    }
+  }
+
+  private static int next(int channel, Range r) {
+    return channel + 1 == r.channelTo ? r.channelFrom : channel + 1;
   }
 
   static void gradientSums(NormCall n, Range r, Scratch s) {
@@ -241,7 +259,7 @@ final class FloatRows {
       Lanes.gate(s.dy, s.bytes, lanes);
     } else {
       System.arraycopy(s.x, 0, s.other, 0, lanes);
-      Lanes.affine(s.other, s.c, s.a, s.b, lanes);
+      affine(n, r, s.other, lanes, s);
       Lanes.gate(s.dy, s.other, lanes);
     }
   }
@@ -259,9 +277,22 @@ final class FloatRows {
       if (n.constants) {
         Lanes.scale(s.dy, s.a, s.x, lanes);
       } else {
-        Lanes.gradient(s.dy, s.x, s.c, s.a, s.p, s.q, lanes);
+        gradient(n, r, lanes, s);
       }
       FloatNorm.store(n, element(l, r, o), lanes, s);
+    }
+  }
+
+  private static void gradient(NormCall n, Range r, int lanes, Scratch s) {
+    if (!r.wide) {
+      Lanes.gradient(s.dy, s.x, s.c, s.a, s.p, s.q, lanes);
+      return;
+    }
+    for (int j = 0, c = r.channelFrom; j < lanes; j++, c = next(c, r)) {
+      s.x[j] =
+          n.wide[c]
+              ? (float) (s.dy[j] * n.scale[c] + (s.x[j] - n.center[c]) * n.slope[c] + n.offset[c])
+              : s.dy[j] * s.a[j] + (s.x[j] - s.c[j]) * s.p[j] + s.q[j];
     }
   }
 }

@@ -39,6 +39,12 @@ final class Lanes {
     }
   }
 
+  static void affineInDouble(float[] v, double c, double a, double b, int n) {
+    for (int i = 0; i < n; i++) {
+      v[i] = (float) ((v[i] - c) * a + b);
+    }
+  }
+
   static void add(float[] v, float[] w, int n) {
     for (int i = 0; i < n; i++) {
       v[i] += w[i];
@@ -76,6 +82,13 @@ final class Lanes {
   static void gradient(float[] g, float[] x, float[] c, float[] a, float[] p, float[] q, int n) {
     for (int i = 0; i < n; i++) {
       x[i] = g[i] * a[i] + (x[i] - c[i]) * p[i] + q[i];
+    }
+  }
+
+  static void gradientInDouble(
+      float[] g, float[] x, double c, double a, double p, double q, int n) {
+    for (int i = 0; i < n; i++) {
+      x[i] = (float) (g[i] * a + (x[i] - c) * p + q);
     }
   }
 

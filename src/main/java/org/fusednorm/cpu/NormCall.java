@@ -20,6 +20,16 @@ final class NormCall extends Job {
   /** Below this many bytes of x, waking other threads costs more than they bring. */
   private static final long ALONE_BYTES = 96 << 10;
 
+  /**
+   * Up to here a center cannot make x - c overflow: half a unit in the last place of the largest.
+   */
+  private static final double FAR = 0x1p100;
+
+  /**
+   * Up to here, and from its inverse on, F32 holds products of two deviations or their inverses.
+   */
+  private static final double STEEP = 0x1p50;
+
   private enum Phase {
     FORWARD,
     MOMENTS,
@@ -61,6 +71,13 @@ final class NormCall extends Job {
   double[] shift = {};
   double[] slope = {};
   double[] offset = {};
+
+  /**
+   * Channels whose values F32 lanes would lose to overflow or underflow. Depends on center and
+   * invstd alone, so that forward and backward take them alike.
+   */
+  boolean[] wide = {};
+
   private double[] gamma = {};
   private double[] beta = {};
   private double[] sumDy = {};
@@ -104,6 +121,7 @@ final class NormCall extends Job {
       shift = new double[channels];
       slope = new double[channels];
       offset = new double[channels];
+      wide = new boolean[channels];
       gamma = new double[channels];
       beta = new double[channels];
       sumDy = new double[channels];
@@ -143,20 +161,29 @@ final class NormCall extends Job {
         kernels.moments(this, r, s);
         finishMoments(r.channelFrom, r.channelTo);
         finishCoefficients(r.channelFrom, r.channelTo);
-        kernels.normalize(this, r, s);
+        kernels(r).normalize(this, r, s);
       }
       case MOMENTS -> kernels.moments(this, r, s);
-      case NORMALIZE -> kernels.normalize(this, r, s);
+      case NORMALIZE -> kernels(r).normalize(this, r, s);
       case BACKWARD -> {
-        kernels.gradientSums(this, r, s);
+        kernels(r).gradientSums(this, r, s);
         finishSums(r.channelFrom, r.channelTo);
         finishSlopes(r.channelFrom, r.channelTo);
-        kernels.inputGradient(this, r, s);
+        kernels(r).inputGradient(this, r, s);
       }
-      case SUMS -> kernels.gradientSums(this, r, s);
-      case GRADIENT -> kernels.inputGradient(this, r, s);
+      case SUMS -> kernels(r).gradientSums(this, r, s);
+      case GRADIENT -> kernels(r).inputGradient(this, r, s);
       default -> throw new AssertionError(phase);
     }
+  }
+
+  /** The kernels of a range whose coefficients are known: only those in Java know wide channels. */
+  private NormKernels kernels(Range r) {
+    r.wide = false;
+    for (int c = r.channelFrom; c < r.channelTo; c++) {
+      r.wide |= wide[c];
+    }
+    return r.wide ? FloatNorm.INSTANCE : kernels;
   }
 
   void moments(Tensor data, Moments out) {
@@ -288,7 +315,6 @@ final class NormCall extends Job {
     Scratch s = workers.scratch();
     readCoefficients(saved, s);
     Params.read(saved.mean(), 0, mean, layout.channels, s);
-    Params.read(saved.invstd(), 0, invstd, layout.channels, s);
     count = ((HostStorage) saved.count().storage()).getLong(saved.count().byteOffset());
     constants = count == 0;
   }
@@ -297,6 +323,15 @@ final class NormCall extends Job {
     Params.read(saved.center(), 0, center, layout.channels, s);
     Params.read(saved.scale(), 0, scale, layout.channels, s);
     Params.read(saved.shift(), 0, shift, layout.channels, s);
+    Params.read(saved.invstd(), 0, invstd, layout.channels, s);
+    for (int c = 0; c < layout.channels; c++) {
+      wide[c] = isWide(c);
+    }
+  }
+
+  private boolean isWide(int c) {
+    boolean steep = invstd[c] > STEEP || (invstd[c] > 0 && invstd[c] < 1 / STEEP);
+    return narrow && (steep || Math.abs(center[c]) > FAR);
   }
 
   private void affine(Affine affine, double e, Scratch s) {
@@ -358,6 +393,7 @@ final class NormCall extends Job {
       center[c] = m;
       scale[c] = narrow ? (float) a : a;
       shift[c] = narrow ? (float) b : b;
+      wide[c] = isWide(c);
     }
   }
 

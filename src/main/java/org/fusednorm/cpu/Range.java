@@ -12,6 +12,9 @@ final class Range {
   /** Where partial results go: one slot of all channels per stripe. */
   int stripe;
 
+  /** Whether one of the channels is wide; known once the coefficients are. */
+  boolean wide;
+
   /** Values per channel in this range. */
   long count() {
     return (outerTo - outerFrom) * (innerTo - innerFrom);

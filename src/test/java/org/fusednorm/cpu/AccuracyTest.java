@@ -116,6 +116,82 @@ class AccuracyTest {
     }
   }
 
+  /** One channel that F32 lanes cannot hold, and one as usual beside it. */
+  static Stream<Case> wideCases() {
+    return Stream.of(Shape.nc(640, 2), Shape.nchw(10, 2, 8, 8), Shape.nhwc(10, 8, 8, 2))
+        .flatMap(
+            s ->
+                Stream.of(
+                    new Case("one far", s, 2e-6, i -> i % 64 == 7 ? 3e38 : -3e38),
+                    new Case("far, center near 0", s, 2e-6, i -> i == 7 ? 3.4e38 : -2e36),
+                    new Case("std 1e22", s, 2e-6, i -> 1e22 * normal(i)),
+                    new Case("std 1e-20, eps 0", s, 2e-6, i -> 1e-20 * normal(i))));
+  }
+
+  @ParameterizedTest
+  @MethodSource("wideCases")
+  void channelsBeyondTheRangeOfF32AgreeWithTheReference(Case c) {
+    for (Activation f : Activation.values()) {
+      for (boolean residual : new boolean[] {false, true}) {
+        List<double[]> expected = wide("reference", c, f, residual);
+        List<double[]> actual = wide("cpu", c, f, residual);
+        for (int i = 0; i < expected.size(); i++) {
+          String what = "output " + i + " of " + c + " " + f + " " + residual;
+          Values.assertClose(what, expected.get(i), actual.get(i), c.limit());
+        }
+      }
+    }
+  }
+
+  /** y of training, dx in units of gamma invstd, dResidual or dx again, sums and y of inference. */
+  private static List<double[]> wide(String backend, Case c, Activation f, boolean add) {
+    Shape s = c.shape();
+    int n = (int) s.elements();
+    double[] values = new double[n];
+    for (int i = 0, k = 0; i < n; i++) {
+      values[i] = channel(s, i) == 1 ? (float) c.value().applyAsDouble(k++) : normal(-1 - i);
+    }
+    try (Backend b = Backends.open(backend);
+        Scope m = b.scope();
+        BatchNorm bn = BatchNorm.builder(m, CHANNELS).momentum(1).eps(0).activation(f).build()) {
+      bn.affine().gamma().copyFrom(0.75f, 1.5f);
+      bn.affine().beta().copyFrom(0.3f, 0.1f);
+      Tensor x = Values.tensor(m, s, DType.F32, values);
+      Tensor dy = Values.tensor(m, s, DType.F32, Values.normal(DType.F32, 5, n, 0.5, 1));
+      Tensor residual = add ? Values.tensor(m, s, DType.F32, fill(n, 0.25)) : null;
+      Tensor y = m.empty(s, DType.F32);
+      Tensor dx = m.empty(s, DType.F32);
+      Tensor dResidual = add ? m.empty(s, DType.F32) : dx;
+      Saved saved = Saved.empty(m, s, DType.F32, add && f == Activation.RELU);
+      Sums sums = Sums.empty(m, CHANNELS);
+      Affine affine = bn.affine();
+      b.norm().forward(x, affine, 0, f, residual, saved, y);
+      final double[] trained = y.toDoubles();
+      b.norm().backward(dy, x, saved, f, sums, dx, add ? dResidual : null);
+      b.norm().commit(List.of(saved), List.of(bn.running()));
+      b.norm().infer(x, bn.running(), affine, 0, f, residual, y);
+      double[] scale = saved.scale().toDoubles();
+      double[] units = dx.toDoubles();
+      for (int i = 0; i < n; i++) {
+        units[i] /= scale[channel(s, i)];
+      }
+      double[] mean = sums.packed().toDoubles();
+      Arrays.setAll(mean, i -> mean[i] / s.valuesPerChannel());
+      double[] gated = add ? dResidual.toDoubles() : units;
+      return List.of(trained, units, gated, mean, y.toDoubles());
+    }
+  }
+
+  private static int channel(Shape s, int i) {
+    return (int) (i / s.inner() % s.channels());
+  }
+
+  private static double[] fill(int n, double v) {
+    double[] values = new double[n];
+    Arrays.fill(values, v);
+    return values;
+  }
+
   static Stream<Shape> constantShapes() {
     return Stream.of(
         Shape.nc(1000, 3), Shape.nc(7, 700), Shape.nchw(9, 3, 40, 41), Shape.nhwc(5, 9, 9, 3));

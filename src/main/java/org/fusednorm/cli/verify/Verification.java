@@ -59,6 +59,7 @@ public final class Verification {
       problems.add(() -> around(s, "1e4±1", 1e4, 1));
       problems.add(() -> around(s, "1e6±.1", 1e6, 0.1));
       problems.add(() -> constantChannel(s));
+      problems.add(() -> far(s));
       problems.add(() -> notFinite(s));
     }
   }
@@ -72,6 +73,14 @@ public final class Verification {
     double[] x = Values.coarse(s.elements(), s.hashCode());
     overwrite(s, x, 1, 1.328125);
     return new NormProblem(s + " constant", FLOATS, new NormInputs(s, x, s.hashCode()));
+  }
+
+  /** A channel whose deviations from its mean are beyond what F32 holds. */
+  private static Problem far(Shape s) {
+    double[] x = Values.coarse(s.elements(), s.hashCode());
+    overwrite(s, x, 1, (float) -3e38);
+    x[(int) s.inner()] = (float) 3e38;
+    return new NormProblem(s + " 3e38", LONG_FLOATS, new NormInputs(s, x, s.hashCode()));
   }
 
   /** A NaN in channel 0 and an infinity in channel 2 leave the others as they are. */
