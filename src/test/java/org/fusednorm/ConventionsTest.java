@@ -499,6 +499,36 @@ class ConventionsTest {
     }
   }
 
+  @ParameterizedTest
+  @MethodSource("types")
+  void aConstantChannelIsBetaEvenWithEpsZero(String name, Shape s, DType t) {
+    try (Backend b = Backends.open(name);
+        BatchNorm bn = BatchNorm.builder(b, 3).dtype(t).eps(0).build()) {
+      double[] x = normal(t, 1, (int) s.elements(), 0, 1);
+      for (int i = 0; i < 24; i++) {
+        x[at(s, 1, i)] = 1.5;
+      }
+      bn.affine().beta().copyFrom(0, 0.25, 0);
+      Tensor y = b.empty(s, t);
+      Tensor dx = b.empty(s, t);
+      Pass p = bn.forward(tensor(b, s, t, x), y);
+      bn.backward(p, tensor(b, s, t, normal(t, 2, (int) s.elements(), 0, 1)), dx, Write.SET);
+      double[] trained = y.toDoubles();
+      double[] gradient = dx.toDoubles();
+      bn.running().mean().copyFrom(0, 1.5, 0);
+      bn.running().variance().copyFrom(1, 0, 1);
+      bn.infer(tensor(b, s, t, x), y);
+      double[] inferred = y.toDoubles();
+      for (int i = 0; i < 24; i++) {
+        assertEquals(0.25, trained[at(s, 1, i)], "trained, value " + i);
+        assertEquals(0.25, inferred[at(s, 1, i)], "inferred, value " + i);
+        assertEquals(0, Math.abs(gradient[at(s, 1, i)]), "gradient of value " + i);
+        assertTrue(Math.abs(trained[at(s, 0, i)]) > 0, "the other channels go on as ever");
+      }
+      p.close();
+    }
+  }
+
   private static void assertMessage(String part, Runnable r) {
     String text = assertThrows(IllegalArgumentException.class, r::run).getMessage();
     assertTrue(text.contains(part), text);

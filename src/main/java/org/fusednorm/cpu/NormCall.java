@@ -385,7 +385,8 @@ final class NormCall extends Job {
 
   private void finishVariances(int from, int to) {
     for (int c = from; c < to; c++) {
-      double inv = 1 / Math.sqrt(variance[c] + eps);
+      // A constant channel with eps 0 is beta, and its gradient 0.
+      double inv = variance[c] + eps == 0 ? 0 : 1 / Math.sqrt(variance[c] + eps);
       double a = gamma[c] * inv;
       double m = narrow ? (float) mean[c] : mean[c];
       double b = beta[c] - (mean[c] - m) * a;

@@ -158,8 +158,9 @@ final class NormLoops {
     put(out.shift(), c, beta(a, c) - (mean - center) * scale);
   }
 
+  /** With 0 for a constant channel and eps 0, whose values are all beta then. */
   private static double invstd(double variance, double eps) {
-    return 1 / Math.sqrt(variance + eps);
+    return variance + eps == 0 ? 0 : 1 / Math.sqrt(variance + eps);
   }
 
   private static double gamma(Affine a, long c) {
