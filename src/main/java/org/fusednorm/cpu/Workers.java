@@ -67,6 +67,8 @@ final class Workers implements AutoCloseable {
       return;
     }
     try {
+      // Where the caller's own item failed too, a helper's failure was left here.
+      failure = null;
       items = count;
       slices = Math.min(count, threads());
       for (int slice = 0; slice < slices; slice++) {

@@ -6,6 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.BrokenBarrierException;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.junit.jupiter.api.Test;
 
@@ -112,6 +114,31 @@ class WorkersTest {
         Counting job = new Counting(30);
         w.run(job, 30);
         job.assertEach(1);
+      }
+    }
+  }
+
+  @Test
+  void aFailureOfTheCallerAndAHelperAtOnceIsOverWithItsJob() {
+    CyclicBarrier both = new CyclicBarrier(2);
+    Job failing =
+        new Job() {
+          @Override
+          void run(int item, Scratch s) {
+            try {
+              both.await();
+            } catch (InterruptedException | BrokenBarrierException e) {
+              throw new AssertionError(e);
+            }
+            throw new IllegalStateException("planted in " + item);
+          }
+        };
+    try (Workers w = new Workers(2)) {
+      for (int i = 0; i < 20; i++) {
+        assertThrows(IllegalStateException.class, () -> w.run(failing, 2));
+        Counting innocent = new Counting(30);
+        w.run(innocent, 30);
+        innocent.assertEach(1);
       }
     }
   }
