@@ -32,11 +32,13 @@ final class CpuEngine implements Engine {
     final NormCall norm;
     final MathCall math;
     final Product product;
+    final MemoryCall memory;
 
     Calls(Workers workers) {
       norm = new NormCall(workers);
       math = new MathCall(workers);
       product = new Product(workers);
+      memory = new MemoryCall(workers);
     }
   }
 
@@ -108,12 +110,12 @@ final class CpuEngine implements Engine {
 
   @Override
   public void copy(Storage from, long fromOffset, Storage to, long toOffset, long bytes) {
-    host(from).copy(fromOffset, host(to), toOffset, bytes);
+    calls.get().memory.copy(host(from), fromOffset, host(to), toOffset, bytes);
   }
 
   @Override
   public void zero(Storage s, long offset, long bytes) {
-    host(s).zero(offset, bytes);
+    calls.get().memory.zero(host(s), offset, bytes);
   }
 
   private static HostStorage host(Storage s) {
