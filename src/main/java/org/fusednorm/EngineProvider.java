@@ -18,6 +18,7 @@ public interface EngineProvider {
    * Opens an engine.
    *
    * @param index number of the device, from 0
+   * @throws IllegalArgumentException when a setting is malformed
    * @throws BackendException when the device does not exist or cannot be opened
    */
   Engine open(int index);

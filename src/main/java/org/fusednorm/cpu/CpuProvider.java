@@ -31,12 +31,14 @@ public final class CpuProvider implements EngineProvider {
 
   @Override
   public Availability availability() {
+    int threads;
     try {
-      int threads = threads();
-      return Availability.available(NAME, CpuEngine.describe(threads)).with(parts(threads));
-    } catch (BackendException e) {
-      return Availability.unavailable(NAME, e.getMessage(), "set it to a number of threads");
+      threads = threads();
+    } catch (IllegalArgumentException e) {
+      // Malformed, not missing: no other backend may step in, who opens this one is told.
+      return new Availability(NAME, true, "", e.getMessage(), "set it to a number of threads");
     }
+    return Availability.available(NAME, CpuEngine.describe(threads)).with(parts(threads));
   }
 
   private static List<Part> parts(int threads) {
@@ -75,22 +77,23 @@ public final class CpuProvider implements EngineProvider {
     return new CpuEngine(threads());
   }
 
-  /** Property fusednorm.threads, or as many as there are processors. */
+  /** Setting fusednorm.threads, or as many as there are processors. */
   private static int threads() {
     String given = Settings.get("fusednorm.threads");
     if (given == null) {
       return Runtime.getRuntime().availableProcessors();
     }
-    String text = "-Dfusednorm.threads=" + given;
+    String text = "-Dfusednorm.threads=" + given + " (or FUSEDNORM_THREADS)";
+    int n;
     try {
-      int n = Integer.parseInt(given);
-      if (n >= 1 && n <= MOST_THREADS) {
-        return n;
-      }
-      throw new BackendException(
-          String.format(Locale.ROOT, "%s is not in 1..%d", text, MOST_THREADS));
+      n = Integer.parseInt(given);
     } catch (NumberFormatException e) {
-      throw new BackendException(text + " is no number", e);
+      throw new IllegalArgumentException(text + " is no number", e);
     }
+    if (n < 1 || n > MOST_THREADS) {
+      throw new IllegalArgumentException(
+          String.format(Locale.ROOT, "%s is not in 1..%d", text, MOST_THREADS));
+    }
+    return n;
   }
 }

@@ -93,6 +93,14 @@ class MainTest {
   }
 
   @Test
+  void aMalformedSettingIsAUserError() {
+    System.setProperty("fusednorm.threads", "two");
+    CommandLine commands = Main.commandLine().addSubcommand(new Opening());
+    assertEquals(2, run(commands, "open", "--backend", "cpu"));
+    assertOneLine("fusednorm: -Dfusednorm.threads=two (or FUSEDNORM_THREADS) is no number");
+  }
+
+  @Test
   void versionIsTheBuilds() {
     assertEquals(0, run(Main.commandLine(), "--version"));
     assertTrue(
