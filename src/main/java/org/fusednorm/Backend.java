@@ -43,6 +43,11 @@ public final class Backend implements Memory, AutoCloseable {
     return engine.description();
   }
 
+  /** Threads of the host that compute here, the caller's among them. */
+  public int threads() {
+    return engine.threads();
+  }
+
   /** Batch normalization. */
   public NormOps norm() {
     return norm;

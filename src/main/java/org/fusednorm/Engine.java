@@ -22,6 +22,9 @@ public interface Engine extends AutoCloseable {
   /** Versions, instruction set and threads, in one line for people. */
   String description();
 
+  /** Threads of the host that compute, the caller's among them. */
+  int threads();
+
   /**
    * Whether {@link MathOps} verbs take tensors of type {@code t}; normalization takes all floats.
    */

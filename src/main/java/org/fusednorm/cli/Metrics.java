@@ -102,7 +102,7 @@ public record Metrics(
    *
    * @param backend the backend, e.g. {@code cpu}
    * @param threads threads it used
-   * @param isa instruction set of the kernels, e.g. {@code avx2}
+   * @param engine what the backend computes with: kernels, libraries and their versions
    * @param java version of the JVM
    * @param os operating system and its version
    * @param machine processor or device
@@ -111,7 +111,7 @@ public record Metrics(
   public record Environment(
       String backend,
       int threads,
-      String isa,
+      String engine,
       String java,
       String os,
       String machine,

@@ -85,7 +85,7 @@ final class Tables {
                 + " all %s s.",
             e.machine(),
             e.backend(),
-            e.isa(),
+            e.engine(),
             e.threads() == 1 ? "1 thread" : e.threads() + " threads",
             Series.number(metrics.times().startToFirstStepSeconds()),
             Series.number(metrics.times().totalSeconds())));
@@ -143,7 +143,7 @@ final class Tables {
     return list(
         "fusednorm", e.version(),
         "backend", e.backend(),
-        "instruction set", e.isa(),
+        "engine", e.engine(),
         "threads", String.valueOf(e.threads()),
         "machine", e.machine(),
         "operating system", e.os(),

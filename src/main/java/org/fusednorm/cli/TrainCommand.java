@@ -248,7 +248,7 @@ final class TrainCommand implements Callable<Integer> {
     Machine machine = Machine.here();
     return new Metrics.Environment(
         backend.device().backend(),
-        Integer.getInteger("fusednorm.threads", machine.cores()),
+        backend.threads(),
         backend.description(),
         System.getProperty("java.version"),
         machine.os(),

@@ -74,6 +74,11 @@ final class CpuEngine implements Engine {
   }
 
   @Override
+  public int threads() {
+    return workers.threads();
+  }
+
+  @Override
   public boolean computes(DType t) {
     return t == DType.F32 || t == DType.F64;
   }

@@ -42,6 +42,11 @@ public final class ReferenceEngine implements Engine {
   }
 
   @Override
+  public int threads() {
+    return 1;
+  }
+
+  @Override
   public boolean computes(DType t) {
     return t.isFloating();
   }

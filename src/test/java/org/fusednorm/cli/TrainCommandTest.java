@@ -82,6 +82,27 @@ class TrainCommandTest {
   }
 
   @Test
+  void theEnvironmentTellsHowManyThreadsComputed() throws IOException {
+    String before = System.getProperty("fusednorm.threads");
+    try {
+      for (String backend : List.of("reference", "cpu")) {
+        Path folder = out.resolve(backend);
+        Cli ran = train(folder, "--steps", "1", "--backend", backend, "--threads", "3");
+        assertEquals(0, ran.code(), ran.err());
+        Metrics.Environment e = Metrics.read(folder.resolve("metrics.json")).environment();
+        assertEquals(backend, e.backend());
+        assertEquals(backend.equals("cpu") ? 3 : 1, e.threads());
+      }
+    } finally {
+      if (before == null) {
+        System.clearProperty("fusednorm.threads");
+      } else {
+        System.setProperty("fusednorm.threads", before);
+      }
+    }
+  }
+
+  @Test
   void theSameSeedGivesTheSameMetricsToTheBit() throws IOException {
     train(out.resolve("a"), "--steps", "45", "--eval-every", "20");
     train(out.resolve("b"), "--steps", "45", "--eval-every", "20");
