@@ -90,11 +90,11 @@ final class InfoCommand implements Runnable {
         only == null ? Backends.choice() : new Choice(only, true, "asked for by --backend");
     List<Availability> backends = Backends.availability();
     String name = choice.spec().split(":", 2)[0].toLowerCase(Locale.ROOT);
+    if (backends.stream().noneMatch(a -> a.name().equals(name))) {
+      CommonOptions.open(choice.spec()).close(); // throws, with the names that there are
+    }
     if (only != null) {
       backends = backends.stream().filter(a -> a.name().equals(name)).toList();
-      if (backends.isEmpty()) {
-        common.open().close();
-      }
     }
     boolean available = backends.stream().anyMatch(a -> a.name().equals(name) && a.available());
     return new Info(

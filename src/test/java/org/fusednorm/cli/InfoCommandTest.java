@@ -108,8 +108,10 @@ class InfoCommandTest {
   void unknownBackendIsRefused() {
     String names =
         String.join(", ", Backends.availability().stream().map(Availability::name).toList());
-    Cli.run("info", "--backend", "abacus")
-        .assertRefused("fusednorm: no backend \"abacus\": there are " + names);
+    String refusal = "fusednorm: no backend \"abacus\": there are " + names;
+    Cli.run("info", "--backend", "abacus").assertRefused(refusal);
+    force("abacus");
+    Cli.run("info").assertRefused(refusal);
   }
 
   @Test
