@@ -134,7 +134,6 @@ final class TrainCommand implements Callable<Integer> {
     double rate = positive("--learning-rate", learningRate, experiment.learningRate());
     double deviation = positive("--sigma", sigma, experiment.sigma());
     Path folder = out != null ? out : Path.of("out", experiment.toString());
-    Files.createDirectories(folder);
     // Opening the backend loads libraries while the images are read or drawn.
     CompletableFuture<Backend> opening = CompletableFuture.supplyAsync(common::open);
     TrainTest images = data == null ? Digits.standard() : IdxFiles.read(data);
@@ -142,6 +141,8 @@ final class TrainCommand implements Callable<Integer> {
       if (!backend.computes(DType.F32)) {
         throw new UserError(backend + " does not compute in F32");
       }
+      Files.createDirectories(folder);
+      WholeFile.deleteUnfinished(folder);
       List<Metrics.Threshold> thresholds = new ArrayList<>();
       Metrics first = null;
       for (int i = 0; i < (check ? CHECK_SEEDS : 1); i++) {

@@ -63,7 +63,8 @@ final class TrainSession implements AutoCloseable {
   }
 
   /**
-   * Goes on where an earlier session was saved; without a saved one, from the beginning.
+   * Goes on where an earlier session was saved; without a saved one, from the beginning. The number
+   * of steps may differ, as long as the evaluations done are those of a training of that length.
    *
    * @throws UserError when the saved session had other settings, naming the first that differs
    * @throws IOException when the file is damaged or cannot be read
@@ -83,23 +84,33 @@ final class TrainSession implements AutoCloseable {
       throw new UserError(checkpoint + ": " + e.getMessage(), e);
     }
     same("experiment", saved.experiment(), experiment.toString());
-    sameRecord(saved.settings(), settings);
+    stepsDone = saved.runs().stream().mapToInt(r -> lastOf(r.steps())).max().orElse(0);
+    boolean onTheWay = stepsDone < settings.steps() && stepsDone % settings.evalEvery() == 0;
+    if (stepsDone != settings.steps() && !onTheWay) {
+      same("steps", saved.settings().steps(), settings.steps());
+    }
+    sameButForSteps(saved.settings(), settings);
     same("backend", saved.environment().backend(), environment.backend());
     same("threads", saved.environment().threads(), environment.threads());
     Checkpoint.read(checkpoint, state());
     for (int i = 0; i < trainers.size(); i++) {
       Metrics.Run run = saved.runs().get(i);
       logs.get(i).restore(run);
-      int last = run.steps().isEmpty() ? 0 : run.steps().get(run.steps().size() - 1);
-      trainers.get(i).resumeAt(last);
-      stepsDone = Math.max(stepsDone, last);
+      trainers.get(i).resumeAt(lastOf(run.steps()));
     }
     timesBefore = saved.times();
     startToFirstStep = saved.times().startToFirstStepSeconds();
   }
 
-  private void sameRecord(Metrics.Settings was, Metrics.Settings is) {
+  private static int lastOf(List<Integer> steps) {
+    return steps.isEmpty() ? 0 : steps.get(steps.size() - 1);
+  }
+
+  private void sameButForSteps(Metrics.Settings was, Metrics.Settings is) {
     for (var part : Metrics.Settings.class.getRecordComponents()) {
+      if (part.getName().equals("steps")) {
+        continue;
+      }
       try {
         same(part.getName(), part.getAccessor().invoke(was), part.getAccessor().invoke(is));
       } catch (ReflectiveOperationException e) {

@@ -1,12 +1,16 @@
 package org.fusednorm.cli;
 
 import java.io.IOException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 
 /** Files that are there whole or not at all, whatever stops the process. */
 final class WholeFile {
+  private static final String PREFIX = ".fusednorm-";
+  private static final String SUFFIX = ".tmp";
+
   private WholeFile() {}
 
   /**
@@ -17,12 +21,28 @@ final class WholeFile {
   static void write(Path file, byte[] content) throws IOException {
     Path directory = file.toAbsolutePath().getParent();
     Files.createDirectories(directory);
-    Path part = directory.resolve("." + file.getFileName() + "." + ProcessHandle.current().pid());
+    String name = file.getFileName() + "-" + ProcessHandle.current().pid();
+    Path part = directory.resolve(PREFIX + name + SUFFIX);
     try {
       Files.write(part, content);
       Files.move(part, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     } finally {
       Files.deleteIfExists(part);
+    }
+  }
+
+  /**
+   * Deletes what killed processes had begun to write into a directory: by {@link #write}, or
+   * checkpoints, whose parts have names of the same form.
+   *
+   * @throws IOException if the file system refuses
+   */
+  static void deleteUnfinished(Path directory) throws IOException {
+    try (DirectoryStream<Path> parts =
+        Files.newDirectoryStream(directory, PREFIX + "*" + SUFFIX)) {
+      for (Path part : parts) {
+        Files.deleteIfExists(part);
+      }
     }
   }
 }

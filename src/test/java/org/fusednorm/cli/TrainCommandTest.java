@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -180,6 +181,33 @@ class TrainCommandTest {
     assertArrayEquals(before, Files.readAllBytes(out.resolve("checkpoint.safetensors")));
   }
 
+  @Test
+  void aFinishedTrainingGoesOnToMoreSteps() throws IOException {
+    Path whole = out.resolve("whole");
+    assertEquals(0, train(whole, "--steps", "70", "--eval-every", "20").code());
+    assertEquals(0, train(out, "--steps", "40", "--eval-every", "20").code());
+    Cli less = train(out, "--steps", "20", "--eval-every", "20", "--resume");
+    assertEquals(2, less.code());
+    assertTrue(less.err().contains("steps 40, not 20"), less.err());
+    Cli more = train(out, "--steps", "70", "--eval-every", "20", "--resume");
+    assertEquals(0, more.code(), more.err());
+    assertEquals(metricsWithoutTimes(whole), metricsWithoutTimes(out));
+    Cli offBeat = train(out, "--steps", "90", "--eval-every", "20", "--resume");
+    assertEquals(2, offBeat.code(), "the evaluation at step 70 is none of a training of 90");
+  }
+
+  @Test
+  void whatAKilledTrainingHadBegunToWriteIsDeleted() throws IOException {
+    Files.createFile(out.resolve(".fusednorm-5b1c0de.tmp"));
+    Files.createFile(out.resolve(".fusednorm-metrics.json-1.tmp"));
+    Path other = Files.createFile(out.resolve("mine.tmp"));
+    assertEquals(0, train(out, "--steps", "1").code());
+    try (Stream<Path> inside = Files.list(out)) {
+      List<Path> left = inside.filter(p -> p.toString().endsWith(".tmp")).toList();
+      assertEquals(List.of(other), left);
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({
     "--steps,0",
@@ -193,7 +221,9 @@ class TrainCommandTest {
     "--data,/nowhere/at/all"
   })
   void badValuesAreNamedInOneLine(String option, String value) {
-    Cli ran = Cli.run("train", "--out", out.toString(), option, value);
+    Path folder = out.resolve("new");
+    Cli ran = Cli.run("train", "--out", folder.toString(), option, value);
+    assertFalse(Files.exists(folder), "made for nothing");
     assertEquals(2, ran.code(), ran.err());
     assertTrue(ran.err().contains(value.replace("/nowhere/at/all", "nowhere")), ran.err());
     assertEquals(1, ran.err().strip().lines().count(), ran.err());
