@@ -8,7 +8,6 @@ import java.util.List;
 import org.fusednorm.Activation;
 import org.fusednorm.Affine;
 import org.fusednorm.Backend;
-import org.fusednorm.BackendOf;
 import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
 import org.fusednorm.Running;
@@ -18,6 +17,7 @@ import org.fusednorm.Scope;
 import org.fusednorm.Shape;
 import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.Write;
 import org.junit.jupiter.api.Test;
 
@@ -40,7 +40,7 @@ class AllocationFreeTest {
 
   @Test
   void verbsOfATrainingStep() {
-    try (Backend b = BackendOf.engine(new CpuEngine(2));
+    try (Backend b = TestBackends.over(new CpuEngine(2));
         Scope m = b.scope()) {
       Runnable step = step(m);
       for (int i = 0; i < ROUNDS; i++) {

@@ -5,11 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.util.Arrays;
 import org.fusednorm.Backend;
-import org.fusednorm.BackendOf;
 import org.fusednorm.DType;
 import org.fusednorm.Scope;
 import org.fusednorm.Shape;
 import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.testing.Values;
 import org.junit.jupiter.api.Test;
 
@@ -26,7 +26,7 @@ class MemoryCallTest {
   void largeCopiesAndClearingsAreSplitOverTheThreads() {
     for (boolean copy : new boolean[] {true, false}) {
       long before = helpers();
-      try (Backend b = BackendOf.engine(new CpuEngine(3));
+      try (Backend b = TestBackends.over(new CpuEngine(3));
           Scope m = b.scope()) {
         Tensor from = m.empty(Shape.of(ALONE + 1), DType.F32);
         Tensor to = m.empty(Shape.of(ALONE + 1), DType.F32);
@@ -50,7 +50,7 @@ class MemoryCallTest {
   void everyByteOfTheRangeAndNoOtherIsWritten() {
     int room = 3 * ALONE + 70;
     for (int threads : new int[] {1, 3}) {
-      try (Backend b = BackendOf.engine(new CpuEngine(threads));
+      try (Backend b = TestBackends.over(new CpuEngine(threads));
           Scope m = b.scope()) {
         double[] source = Values.normal(DType.F32, 1, room, 0, 1);
         double[] old = Values.normal(DType.F32, 2, room, 0, 1);

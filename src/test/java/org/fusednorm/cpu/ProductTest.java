@@ -9,12 +9,12 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.fusednorm.Backend;
-import org.fusednorm.BackendOf;
 import org.fusednorm.Backends;
 import org.fusednorm.DType;
 import org.fusednorm.Scope;
 import org.fusednorm.Shape;
 import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.Write;
 import org.fusednorm.testing.ForkedJvm;
 import org.fusednorm.testing.Values;
@@ -54,7 +54,7 @@ class ProductTest {
         double[] expected = expected(c, ta, tb, w, a, b, before);
         // Errors of a sum grow with its length.
         double limit = (t == DType.F64 ? 2e-16 : 1e-7) * (4 + c.k);
-        try (Backend backend = BackendOf.engine(new CpuEngine(2));
+        try (Backend backend = TestBackends.over(new CpuEngine(2));
             Scope m = backend.scope()) {
           Tensor at = Values.tensor(m, ta ? Shape.of(c.k, c.m) : Shape.of(c.m, c.k), t, a);
           Tensor bt = Values.tensor(m, tb ? Shape.of(c.n, c.k) : Shape.of(c.k, c.n), t, b);
@@ -98,7 +98,7 @@ class ProductTest {
     double[] v = Values.normal(DType.F32, 5, n * n, 0, 1);
     double[][] results = new double[4][];
     Thread[] threads = new Thread[results.length];
-    try (Backend b = BackendOf.engine(new CpuEngine(2));
+    try (Backend b = TestBackends.over(new CpuEngine(2));
         Scope m = b.scope()) {
       Tensor x = Values.tensor(m, Shape.of(n, n), DType.F32, v);
       for (int i = 0; i < threads.length; i++) {

@@ -5,11 +5,11 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import java.nio.ByteBuffer;
 import java.util.List;
 import org.fusednorm.Backend;
-import org.fusednorm.BackendOf;
 import org.fusednorm.DType;
 import org.fusednorm.Scope;
 import org.fusednorm.Shape;
 import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.testing.Values;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -21,7 +21,7 @@ class RowsTest {
   @ParameterizedTest
   @ValueSource(ints = {1, 2, 10, 300, 513, 1024, 1025, 2500})
   void everyRowGetsItsOwn(int width) {
-    try (Backend b = BackendOf.engine(new CpuEngine(2));
+    try (Backend b = TestBackends.over(new CpuEngine(2));
         Scope m = b.scope()) {
       long[] wanted = new long[ROWS];
       for (int r = 0; r < ROWS; r++) {
@@ -74,7 +74,7 @@ class RowsTest {
   @ValueSource(ints = {1, 2, 10, 300, 513, 1024, 1025, 2500})
   void crossEntropy(int width) {
     for (DType t : List.of(DType.F32, DType.F64)) {
-      try (Backend b = BackendOf.engine(new CpuEngine(2));
+      try (Backend b = TestBackends.over(new CpuEngine(2));
           Scope m = b.scope()) {
         double[] v = Values.normal(t, 7, ROWS * width, 0, 5);
         long[] label = new long[ROWS];

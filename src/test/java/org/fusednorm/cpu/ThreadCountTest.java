@@ -8,7 +8,6 @@ import java.util.stream.Stream;
 import org.fusednorm.Activation;
 import org.fusednorm.Affine;
 import org.fusednorm.Backend;
-import org.fusednorm.BackendOf;
 import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
 import org.fusednorm.Saved;
@@ -16,6 +15,7 @@ import org.fusednorm.Scope;
 import org.fusednorm.Shape;
 import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.Write;
 import org.fusednorm.testing.Values;
 import org.junit.jupiter.api.Test;
@@ -57,7 +57,7 @@ class ThreadCountTest {
 
   private static List<double[]> step(Shape s, DType t, int threads) {
     int n = (int) s.elements();
-    try (Backend b = BackendOf.engine(new CpuEngine(threads));
+    try (Backend b = TestBackends.over(new CpuEngine(threads));
         Scope m = b.scope()) {
       Tensor x = Values.tensor(m, s, t, Values.normal(t, 1, n, 3, 2));
       Tensor dy = Values.tensor(m, s, t, Values.normal(t, 2, n, 0, 1));
@@ -94,7 +94,7 @@ class ThreadCountTest {
   }
 
   private static List<double[]> maths(DType t, int threads) {
-    try (Backend b = BackendOf.engine(new CpuEngine(threads));
+    try (Backend b = TestBackends.over(new CpuEngine(threads));
         Scope m = b.scope()) {
       Shape shape = Shape.of(300, 1000);
       Tensor x = Values.tensor(m, shape, t, Values.normal(t, 1, 300_000, 0, 1));
