@@ -280,8 +280,7 @@ final class TrainCommand implements Callable<Integer> {
       to.flush();
       return;
     }
-    to.println(metrics.claim());
-    to.println();
+    to.println(metrics.claim().replaceAll("(.{1,99})(\\s+|$)", "$1" + System.lineSeparator()));
     int width = metrics.runs().stream().mapToInt(r -> r.name().length()).max().orElse(0);
     for (int i = 0; i < metrics.runs().size(); i++) {
       Metrics.Run run = metrics.runs().get(i);
