@@ -2,10 +2,12 @@ package org.fusednorm;
 
 import java.lang.ref.Cleaner;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.StampedLock;
 
 /**
  * A device, its memory and what it computes. Made by {@link Backends}; validation, lifetimes and
@@ -25,6 +27,15 @@ public final class Backend implements Memory, AutoCloseable {
   private final NormOps norm = new Norm(this);
   private final MathOps math = new Maths(this);
   private final Set<Recording> recordings = ConcurrentHashMap.newKeySet();
+
+  /**
+   * Work reads, freeing writes: memory is freed only while no call is at work on this backend, so
+   * neither a close by another thread nor the cleaner can take it away under a kernel.
+   */
+  private final StampedLock memoryInUse = new StampedLock();
+
+  /** Set while this thread runs a function of {@link #host}. */
+  private static final ThreadLocal<Boolean> IN_HOST = new ThreadLocal<>();
 
   /** The recording that is being made, by one thread. */
   private volatile Recording recorder;
@@ -113,13 +124,25 @@ public final class Backend implements Memory, AutoCloseable {
     return made;
   }
 
-  /** Runs {@code r} on the host in the order of the queued work, also in each replay. */
+  /**
+   * Runs {@code r} on the host in the order of the queued work, also in each replay. It may not use
+   * this or another backend: on a GPU it runs on a thread of the driver.
+   */
   public void host(Runnable r) {
     check();
+    Runnable guarded =
+        () -> {
+          IN_HOST.set(true);
+          try {
+            r.run();
+          } finally {
+            IN_HOST.remove();
+          }
+        };
+    engine.host(guarded);
     if (isRecording()) {
-      keep("host", () -> engine.host(r));
+      recorder.addHost(() -> engine.host(guarded));
     }
-    engine.host(r);
   }
 
   /** Waits until everything queued is done; failures of that work surface here. */
@@ -129,17 +152,30 @@ public final class Backend implements Memory, AutoCloseable {
     engine.synchronize();
   }
 
-  /** Waits for queued work and frees everything that was made from this backend. */
+  /**
+   * Waits for work that is going on and frees everything that was made from this backend.
+   *
+   * @throws IllegalStateException inside a recording
+   */
   @Override
   public void close() {
+    notInHost();
+    noHostAccessWhileRecording("close");
     for (Recording r : new ArrayList<>(recordings)) {
       r.close();
     }
     if (lifetime.close(this)) {
-      for (Allocation a : new ArrayList<>(allocations)) {
-        a.release();
+      // An allocation that was going on may add itself yet.
+      while (!allocations.isEmpty()) {
+        allocations.forEach(Allocation::release);
+        Thread.onSpinWait();
       }
-      engine.close();
+      long stamp = memoryInUse.writeLock();
+      try {
+        engine.close();
+      } finally {
+        memoryInUse.unlockWrite(stamp);
+      }
     }
   }
 
@@ -168,25 +204,60 @@ public final class Backend implements Memory, AutoCloseable {
   }
 
   Allocation allocate(long bytes, Throwable openedAt) {
-    check();
     noHostAccessWhileRecording("allocation of bytes: ", bytes);
-    Allocation a = new Allocation(this, engine.allocate(bytes), bytes, openedAt);
-    allocations.add(a);
-    long now = bytesInUse.addAndGet(bytes);
-    peakBytes.accumulateAndGet(now, Math::max);
-    return a;
+    long stamp = enter();
+    try {
+      check();
+      Allocation a = new Allocation(this, engine.allocate(bytes), bytes, openedAt);
+      allocations.add(a);
+      long now = bytesInUse.addAndGet(bytes);
+      peakBytes.accumulateAndGet(now, Math::max);
+      return a;
+    } finally {
+      leave(stamp);
+    }
   }
 
   void released(Allocation a) {
-    allocations.remove(a);
-    bytesInUse.addAndGet(-a.bytes());
-    engine.free(a.storage());
+    long stamp = memoryInUse.writeLock();
+    try {
+      allocations.remove(a);
+      bytesInUse.addAndGet(-a.bytes());
+      engine.free(a.storage());
+    } finally {
+      memoryInUse.unlockWrite(stamp);
+    }
+  }
+
+  /** Starts work on tensors: from here to {@link #leave} none is freed. Does not nest. */
+  long enter() {
+    notInHost();
+    return memoryInUse.readLock();
+  }
+
+  void leave(long stamp) {
+    memoryInUse.unlockRead(stamp);
+  }
+
+  /** Refuses what a function of {@link #host} may not do. */
+  static void notInHost() {
+    if (IN_HOST.get() != null) {
+      throw new IllegalStateException("a host function may not use a backend");
+    }
   }
 
   Tensor wrapBuffer(Shape s, DType t, ByteBuffer b) {
     check();
     if (!b.isDirect() || b.isReadOnly()) {
       throw new IllegalArgumentException("can wrap only writable direct buffers, not " + b);
+    }
+    if (b.order() != ByteOrder.nativeOrder() && t.bytes() > 1) {
+      throw new IllegalArgumentException(
+          "a buffer of " + b.order() + " order would be misread: order(ByteOrder.nativeOrder())");
+    }
+    if (b.alignmentOffset(b.position(), t.bytes()) != 0) {
+      throw new IllegalArgumentException(
+          "position " + b.position() + " of the buffer is not aligned to " + t);
     }
     long bytes = s.bytes(t);
     if (b.remaining() < bytes) {
@@ -215,6 +286,11 @@ public final class Backend implements Memory, AutoCloseable {
   /** Adds a launch to the recording that this thread makes; its tensors cannot be closed then. */
   void keep(String name, Runnable launch, Tensor... uses) {
     recorder.add(name, launch, uses);
+  }
+
+  /** Notes in the recording that this thread makes that each replay is a forward into {@code p}. */
+  void keepFills(Pass p) {
+    recorder.fills(p);
   }
 
   void noHostAccessWhileRecording(String what) {

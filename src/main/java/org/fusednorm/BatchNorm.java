@@ -31,14 +31,14 @@ public final class BatchNorm implements AutoCloseable {
   private final List<Running> runningList;
   private final List<Tensor> owned = new ArrayList<>();
   private final boolean ownsRunning;
-  private final OneThread training = new OneThread("training of a layer");
+  private final OneThread training;
   private boolean frozen;
 
   private BatchNorm(Builder b) {
     backend = b.memory.backend();
     channels = b.channels;
     type = b.parameterType;
-    eps = b.eps;
+    eps = b.eps();
     activation = b.activation;
     withResidual = b.residual;
     deferCommit = b.deferCommit;
@@ -51,9 +51,10 @@ public final class BatchNorm implements AutoCloseable {
             b.shift ? own(b.memory.zeros(Shape.of(channels), type)) : null);
     running =
         b.cumulative
-            ? Running.cumulative(b.memory, channels, b.unbiased)
-            : Running.moving(b.memory, channels, b.momentum, b.unbiased);
+            ? Running.cumulative(b.memory, channels, b.profile.unbiased())
+            : Running.moving(b.memory, channels, b.weightOfNew(), b.profile.unbiased());
     runningList = List.of(running);
+    training = new OneThread("training of a layer");
     if (gamma != null) {
       double[] ones = new double[Math.toIntExact(channels)];
       Arrays.fill(ones, 1);
@@ -76,6 +77,7 @@ public final class BatchNorm implements AutoCloseable {
     runningList = List.of(r);
     ownsRunning = false;
     frozen = of.frozen;
+    training = of.training;
   }
 
   private Tensor own(Tensor t) {
@@ -96,6 +98,11 @@ public final class BatchNorm implements AutoCloseable {
   /** Added to the variance before the root. */
   public double eps() {
     return eps;
+  }
+
+  /** Whether forward and inference take a residual. */
+  public boolean hasResidual() {
+    return withResidual;
   }
 
   /** gamma and beta, each null when switched off. */
@@ -123,6 +130,8 @@ public final class BatchNorm implements AutoCloseable {
    * @throws IllegalArgumentException when {@code r} has another number of channels
    */
   public BatchNorm withRunning(Running r) {
+    Check.present("running statistics", r);
+    Check.open(backend, "running mean", r.mean());
     Check.elements("running mean", r.mean(), DType.F64, channels);
     Check.elements("running variance", r.variance(), DType.F64, channels);
     return new BatchNorm(this, r);
@@ -150,7 +159,7 @@ public final class BatchNorm implements AutoCloseable {
     return new Pass(this, s, t, Saved.empty(m, s, t, gate), Sums.empty(m, channels));
   }
 
-  /** Short form: a fresh pass in {@code y}'s memory, to be closed by the caller. */
+  /** Short form: a fresh pass in the backend's memory, to be closed by the caller. */
   public Pass forward(Tensor x, Tensor y) {
     Pass p = pass(backend, x.shape(), x.dtype());
     try {
@@ -192,7 +201,11 @@ public final class BatchNorm implements AutoCloseable {
       }
       p.fill(x, residual);
       if (!deferCommit && !frozen) {
+        p.commit();
         backend.norm().commit(p.savedList(), runningList);
+      }
+      if (backend.isRecording()) {
+        backend.keepFills(p);
       }
     } finally {
       training.leave();
@@ -261,12 +274,17 @@ public final class BatchNorm implements AutoCloseable {
     }
   }
 
-  /** Takes the statistics of the last forward into the running ones; for deferred commits. */
+  /**
+   * Takes the statistics of the last forward into the running ones; for deferred commits.
+   *
+   * @throws IllegalStateException when that forward was committed before, or there was none
+   */
   public void commit(Pass p) {
     mine(p);
     training.enter();
     try {
       p.input();
+      p.commit();
       backend.norm().commit(p.savedList(), runningList);
     } finally {
       training.leave();
@@ -401,9 +419,8 @@ public final class BatchNorm implements AutoCloseable {
     private final long channels;
     private DType parameterType = DType.F32;
     private Profile profile = Profile.PYTORCH;
-    private double eps = profile.eps();
-    private double momentum = profile.weightOfNew(profile.momentum());
-    private boolean unbiased = profile.unbiased();
+    private Double eps;
+    private Double momentum;
     private boolean cumulative;
     private Activation activation = Activation.NONE;
     private boolean residual;
@@ -421,10 +438,8 @@ public final class BatchNorm implements AutoCloseable {
 
     /** Takes eps, momentum and the kind of running variance over from another library. */
     public Builder profile(Profile p) {
+      Check.present("profile", p);
       profile = p;
-      eps = p.eps();
-      momentum = p.weightOfNew(p.momentum());
-      unbiased = p.unbiased();
       return this;
     }
 
@@ -442,8 +457,7 @@ public final class BatchNorm implements AutoCloseable {
       if (!(m >= 0 && m <= 1)) {
         throw new IllegalArgumentException("momentum must be in 0..1, not " + m);
       }
-      momentum = profile.weightOfNew(m);
-      cumulative = false;
+      momentum = m;
       return this;
     }
 
@@ -455,6 +469,7 @@ public final class BatchNorm implements AutoCloseable {
 
     /** Applied to the result in the same pass. */
     public Builder activation(Activation a) {
+      Check.present("activation", a);
       activation = a;
       return this;
     }
@@ -492,8 +507,25 @@ public final class BatchNorm implements AutoCloseable {
       return this;
     }
 
-    /** Makes the layer: gamma 1, beta 0, running mean 0, running variance 1. */
+    private double eps() {
+      return eps != null ? eps : profile.eps();
+    }
+
+    private double weightOfNew() {
+      return profile.weightOfNew(momentum != null ? momentum : profile.momentum());
+    }
+
+    /**
+     * Makes the layer: gamma 1, beta 0, running mean 0, running variance 1.
+     *
+     * @throws IllegalArgumentException when both a momentum and the cumulative average were asked
+     *     for
+     */
     public BatchNorm build() {
+      if (cumulative && momentum != null) {
+        throw new IllegalArgumentException(
+            "momentum " + momentum + " and the cumulative average exclude each other");
+      }
       return new BatchNorm(this);
     }
   }

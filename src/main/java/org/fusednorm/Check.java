@@ -4,11 +4,16 @@ package org.fusednorm;
 final class Check {
   private Check() {}
 
-  /** Open, and of this backend. */
-  static void open(Backend b, String name, Tensor t) {
-    if (t == null) {
+  /** Given at all. */
+  static void present(String name, Object argument) {
+    if (argument == null) {
       throw new IllegalArgumentException(name + " is missing");
     }
+  }
+
+  /** Open, and of this backend. */
+  static void open(Backend b, String name, Tensor t) {
+    present(name, t);
     t.check();
     if (t.backend() != b) {
       throw new IllegalArgumentException(name + " " + t + " is not of " + b + ": move it there");

@@ -11,7 +11,7 @@ public interface EngineProvider {
   /** Backends of higher rank are preferred by {@link Backends#best}. */
   int rank();
 
-  /** Whether {@link #open} will work; never throws, computed once. */
+  /** Whether {@link #open} will work; never throws, and is cheap after the first call. */
   Availability availability();
 
   /**

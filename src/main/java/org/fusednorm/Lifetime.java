@@ -44,10 +44,21 @@ final class Lifetime {
     return openedAt;
   }
 
-  /** Keeps this and everything it lies in from being closed, for a recording. */
-  void pin() {
+  /**
+   * Keeps this and everything it lies in from being closed, for a recording.
+   *
+   * @throws IllegalStateException when it is closed already
+   */
+  void pin(Object what) {
     for (Lifetime l = this; l != null; l = l.parent) {
       l.pins.incrementAndGet();
+    }
+    try {
+      // After counting: a close that came first is seen here, one that comes later sees the count.
+      check(what);
+    } catch (IllegalStateException e) {
+      unpin();
+      throw e;
     }
   }
 
@@ -67,12 +78,13 @@ final class Lifetime {
     if (closed) {
       return false;
     }
+    closed = true;
     if (pins.get() > 0) {
+      closed = false;
       throw new IllegalStateException(
           what + " is used by " + pins.get() + " place(s) of an open recording: close that first");
     }
     closedAt = TRACE ? new Throwable("closed here") : null;
-    closed = true;
     return true;
   }
 }

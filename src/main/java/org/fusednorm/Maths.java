@@ -15,120 +15,166 @@ final class Maths implements MathOps {
   @Override
   public void matmul(
       Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
-    computed("a", a);
-    operand("b", b, a);
-    operand("c", c, a);
-    long m = transposeA ? columns(a) : rows(a);
-    long k = transposeA ? rows(a) : columns(a);
-    long n = transposeB ? rows(b) : columns(b);
-    if ((transposeB ? columns(b) : rows(b)) != k || rows(c) != m || columns(c) != n) {
-      throw new IllegalArgumentException(
-          "matmul of "
-              + a
-              + (transposeA ? " transposed" : "")
-              + " and "
-              + b
-              + (transposeB ? " transposed" : "")
-              + " does not fit "
-              + c);
+    long stamp = backend.enter();
+    try {
+      Check.present("write", w);
+      computed("a", a);
+      operand("b", b, a);
+      operand("c", c, a);
+      long m = transposeA ? columns(a) : rows(a);
+      long k = transposeA ? rows(a) : columns(a);
+      long n = transposeB ? rows(b) : columns(b);
+      if ((transposeB ? columns(b) : rows(b)) != k || rows(c) != m || columns(c) != n) {
+        throw new IllegalArgumentException(
+            "matmul of "
+                + a
+                + (transposeA ? " transposed" : "")
+                + " and "
+                + b
+                + (transposeB ? " transposed" : "")
+                + " does not fit "
+                + c);
+      }
+      if (Math.max(Math.max(m, n), k) > Integer.MAX_VALUE) {
+        throw new IllegalArgumentException(
+            "matmul of " + a + " and " + b + ": a side is over 2^31 - 1");
+      }
+      Check.apart("c", c, "a", a);
+      Check.apart("c", c, "b", b);
+      engine().matmul(a, transposeA, b, transposeB, c, w);
+      if (backend.isRecording()) {
+        backend.keep("matmul", () -> engine().matmul(a, transposeA, b, transposeB, c, w), a, b, c);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    Check.apart("c", c, "a", a);
-    Check.apart("c", c, "b", b);
-    if (backend.isRecording()) {
-      backend.keep("matmul", () -> engine().matmul(a, transposeA, b, transposeB, c, w), a, b, c);
-    }
-    engine().matmul(a, transposeA, b, transposeB, c, w);
   }
 
   @Override
   public void addBias(Tensor x, Tensor bias, Tensor y) {
-    computed("x", x);
-    operand("bias", bias, x);
-    operand("y", y, x);
-    Check.same("y", y, "x", x);
-    Check.elements("bias", bias, x.dtype(), columns(x));
-    Check.apartOrSame("y", y, "x", x);
-    Check.apart("y", y, "bias", bias);
-    if (backend.isRecording()) {
-      backend.keep("bias", () -> engine().addBias(x, bias, y), x, bias, y);
+    long stamp = backend.enter();
+    try {
+      computed("x", x);
+      operand("bias", bias, x);
+      operand("y", y, x);
+      Check.same("y", y, "x", x);
+      Check.elements("bias", bias, x.dtype(), columns(x));
+      Check.apartOrSame("y", y, "x", x);
+      Check.apart("y", y, "bias", bias);
+      engine().addBias(x, bias, y);
+      if (backend.isRecording()) {
+        backend.keep("bias", () -> engine().addBias(x, bias, y), x, bias, y);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().addBias(x, bias, y);
   }
 
   @Override
   public void biasGradient(Tensor dy, Tensor dbias, Write w) {
-    computed("dy", dy);
-    operand("dbias", dbias, dy);
-    Check.elements("dbias", dbias, dy.dtype(), columns(dy));
-    Check.apart("dbias", dbias, "dy", dy);
-    if (backend.isRecording()) {
-      backend.keep("bias.gradient", () -> engine().biasGradient(dy, dbias, w), dy, dbias);
+    long stamp = backend.enter();
+    try {
+      Check.present("write", w);
+      computed("dy", dy);
+      operand("dbias", dbias, dy);
+      Check.elements("dbias", dbias, dy.dtype(), columns(dy));
+      Check.apart("dbias", dbias, "dy", dy);
+      engine().biasGradient(dy, dbias, w);
+      if (backend.isRecording()) {
+        backend.keep("bias.gradient", () -> engine().biasGradient(dy, dbias, w), dy, dbias);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().biasGradient(dy, dbias, w);
   }
 
   @Override
   public void activate(Nonlinearity f, Tensor x, Tensor y) {
-    computed("x", x);
-    operand("y", y, x);
-    Check.same("y", y, "x", x);
-    Check.apartOrSame("y", y, "x", x);
-    if (backend.isRecording()) {
-      backend.keep("activation", () -> engine().activate(f, x, y), x, y);
+    long stamp = backend.enter();
+    try {
+      Check.present("nonlinearity", f);
+      computed("x", x);
+      operand("y", y, x);
+      Check.same("y", y, "x", x);
+      Check.apartOrSame("y", y, "x", x);
+      engine().activate(f, x, y);
+      if (backend.isRecording()) {
+        backend.keep("activation", () -> engine().activate(f, x, y), x, y);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().activate(f, x, y);
   }
 
   @Override
   public void activationGradient(Nonlinearity f, Tensor y, Tensor dy, Tensor dx) {
-    computed("y", y);
-    operand("dy", dy, y);
-    operand("dx", dx, y);
-    Check.same("dy", dy, "y", y);
-    Check.same("dx", dx, "y", y);
-    Check.apartOrSame("dx", dx, "y", y);
-    Check.apartOrSame("dx", dx, "dy", dy);
-    if (backend.isRecording()) {
-      backend.keep(
-          "activation.gradient", () -> engine().activationGradient(f, y, dy, dx), y, dy, dx);
+    long stamp = backend.enter();
+    try {
+      Check.present("nonlinearity", f);
+      computed("y", y);
+      operand("dy", dy, y);
+      operand("dx", dx, y);
+      Check.same("dy", dy, "y", y);
+      Check.same("dx", dx, "y", y);
+      Check.apartOrSame("dx", dx, "y", y);
+      Check.apartOrSame("dx", dx, "dy", dy);
+      engine().activationGradient(f, y, dy, dx);
+      if (backend.isRecording()) {
+        backend.keep(
+            "activation.gradient", () -> engine().activationGradient(f, y, dy, dx), y, dy, dx);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().activationGradient(f, y, dy, dx);
   }
 
   @Override
   public void softmaxCrossEntropy(Tensor logits, Tensor labels, Tensor loss, Tensor dlogits) {
-    computed("logits", logits);
-    labels(labels, logits);
-    Check.open(backend, "loss", loss);
-    Check.elements("loss", loss, DType.F64, 1);
-    if (dlogits != null) {
-      operand("dlogits", dlogits, logits);
-      Check.same("dlogits", dlogits, "logits", logits);
-      Check.apartOrSame("dlogits", dlogits, "logits", logits);
+    long stamp = backend.enter();
+    try {
+      computed("logits", logits);
+      labels(labels, logits);
+      Check.open(backend, "loss", loss);
+      Check.elements("loss", loss, DType.F64, 1);
+      Check.apart("loss", loss, "logits", logits);
+      Check.apart("loss", loss, "dlogits", dlogits);
+      if (dlogits != null) {
+        operand("dlogits", dlogits, logits);
+        Check.same("dlogits", dlogits, "logits", logits);
+        Check.apartOrSame("dlogits", dlogits, "logits", logits);
+      }
+      engine().softmaxCrossEntropy(logits, labels, loss, dlogits);
+      if (backend.isRecording()) {
+        backend.keep(
+            "loss",
+            () -> engine().softmaxCrossEntropy(logits, labels, loss, dlogits),
+            logits,
+            labels,
+            loss,
+            dlogits);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    if (backend.isRecording()) {
-      backend.keep(
-          "loss",
-          () -> engine().softmaxCrossEntropy(logits, labels, loss, dlogits),
-          logits,
-          labels,
-          loss,
-          dlogits);
-    }
-    engine().softmaxCrossEntropy(logits, labels, loss, dlogits);
   }
 
   @Override
   public void correct(Tensor logits, Tensor labels, Tensor count, Write w) {
-    computed("logits", logits);
-    labels(labels, logits);
-    Check.open(backend, "count", count);
-    Check.elements("count", count, DType.I64, 1);
-    if (backend.isRecording()) {
-      backend.keep(
-          "correct", () -> engine().correct(logits, labels, count, w), logits, labels, count);
+    long stamp = backend.enter();
+    try {
+      Check.present("write", w);
+      computed("logits", logits);
+      labels(labels, logits);
+      Check.open(backend, "count", count);
+      Check.elements("count", count, DType.I64, 1);
+      engine().correct(logits, labels, count, w);
+      if (backend.isRecording()) {
+        backend.keep(
+            "correct", () -> engine().correct(logits, labels, count, w), logits, labels, count);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().correct(logits, labels, count, w);
   }
 
   @Override
@@ -139,76 +185,92 @@ final class Maths implements MathOps {
       Scalar learningRate,
       Scalar momentum,
       Scalar weightDecay) {
-    computed("value", value);
-    operand("gradient", gradient, value);
-    Check.same("gradient", gradient, "value", value);
-    Check.apart("value", value, "gradient", gradient);
-    if ((velocity == null) != (momentum == null)) {
-      throw new IllegalArgumentException("velocity and momentum come together or not at all");
+    long stamp = backend.enter();
+    try {
+      computed("value", value);
+      operand("gradient", gradient, value);
+      Check.same("gradient", gradient, "value", value);
+      Check.apart("value", value, "gradient", gradient);
+      if ((velocity == null) != (momentum == null)) {
+        throw new IllegalArgumentException("velocity and momentum come together or not at all");
+      }
+      if (velocity != null) {
+        operand("velocity", velocity, value);
+        Check.same("velocity", velocity, "value", value);
+        Check.apart("velocity", velocity, "value", value);
+        Check.apart("velocity", velocity, "gradient", gradient);
+      }
+      scalar("learning rate", learningRate);
+      if (momentum != null) {
+        scalar("momentum", momentum);
+      }
+      if (weightDecay != null) {
+        scalar("weight decay", weightDecay);
+      }
+      engine().sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
+      if (backend.isRecording()) {
+        backend.keep(
+            "sgd",
+            () -> engine().sgd(value, gradient, velocity, learningRate, momentum, weightDecay),
+            value,
+            gradient,
+            velocity,
+            learningRate.tensor(),
+            momentum == null ? null : momentum.tensor(),
+            weightDecay == null ? null : weightDecay.tensor());
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    if (velocity != null) {
-      operand("velocity", velocity, value);
-      Check.same("velocity", velocity, "value", value);
-      Check.apart("velocity", velocity, "value", value);
-      Check.apart("velocity", velocity, "gradient", gradient);
-    }
-    scalar("learning rate", learningRate);
-    if (momentum != null) {
-      scalar("momentum", momentum);
-    }
-    if (weightDecay != null) {
-      scalar("weight decay", weightDecay);
-    }
-    if (backend.isRecording()) {
-      backend.keep(
-          "sgd",
-          () -> engine().sgd(value, gradient, velocity, learningRate, momentum, weightDecay),
-          value,
-          gradient,
-          velocity,
-          learningRate.tensor(),
-          momentum == null ? null : momentum.tensor(),
-          weightDecay == null ? null : weightDecay.tensor());
-    }
-    engine().sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
   }
 
   @Override
   public void gather(Tensor table, Tensor rows, double scale, Tensor out) {
-    Check.open(backend, "table", table);
-    Check.open(backend, "rows", rows);
-    Check.open(backend, "out", out);
-    Check.dtype("rows", rows, DType.I64);
-    boolean converts = table.dtype() == DType.U8 && out.dtype().isFloating();
-    if (!converts && (table.dtype() != out.dtype() || scale != 1)) {
-      throw new IllegalArgumentException(
-          "gather cannot scale " + table + " by " + scale + " into " + out);
+    long stamp = backend.enter();
+    try {
+      Check.open(backend, "table", table);
+      Check.open(backend, "rows", rows);
+      Check.open(backend, "out", out);
+      Check.dtype("rows", rows, DType.I64);
+      boolean converts = table.dtype() == DType.U8 && out.dtype().isFloating();
+      if (!converts && (table.dtype() != out.dtype() || scale != 1)) {
+        throw new IllegalArgumentException(
+            "gather cannot scale " + table + " by " + scale + " into " + out);
+      }
+      if (converts && !backend.computes(out.dtype())) {
+        computed("out", out);
+      }
+      if (out.shape().batch() != rows.shape().elements() || columns(table) != columns(out)) {
+        throw new IllegalArgumentException(
+            "gather of rows " + rows + " of " + table + " does not fit " + out);
+      }
+      Check.apart("out", out, "table", table);
+      Check.apart("out", out, "rows", rows);
+      engine().gather(table, rows, scale, out);
+      if (backend.isRecording()) {
+        backend.keep("gather", () -> engine().gather(table, rows, scale, out), table, rows, out);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    if (converts && !backend.computes(out.dtype())) {
-      computed("out", out);
-    }
-    if (out.shape().batch() != rows.shape().elements() || columns(table) != columns(out)) {
-      throw new IllegalArgumentException(
-          "gather of rows " + rows + " of " + table + " does not fit " + out);
-    }
-    Check.apart("out", out, "table", table);
-    Check.apart("out", out, "rows", rows);
-    if (backend.isRecording()) {
-      backend.keep("gather", () -> engine().gather(table, rows, scale, out), table, rows, out);
-    }
-    engine().gather(table, rows, scale, out);
   }
 
   @Override
   public void squaredNorm(Tensor x, Tensor out, Write w) {
-    computed("x", x);
-    Check.open(backend, "out", out);
-    Check.elements("out", out, DType.F64, 1);
-    Check.apart("out", out, "x", x);
-    if (backend.isRecording()) {
-      backend.keep("squaredNorm", () -> engine().squaredNorm(x, out, w), x, out);
+    long stamp = backend.enter();
+    try {
+      Check.present("write", w);
+      computed("x", x);
+      Check.open(backend, "out", out);
+      Check.elements("out", out, DType.F64, 1);
+      Check.apart("out", out, "x", x);
+      engine().squaredNorm(x, out, w);
+      if (backend.isRecording()) {
+        backend.keep("squaredNorm", () -> engine().squaredNorm(x, out, w), x, out);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    engine().squaredNorm(x, out, w);
   }
 
   private void computed(String name, Tensor t) {

@@ -29,9 +29,11 @@ public interface Memory {
 
   /**
    * A tensor over a direct buffer from its position on; the buffer is kept alive and never freed.
-   * Host backends only.
+   * Host backends only. Where the native library is missing, memory has no address, and two wraps
+   * of one buffer are not seen to overlap.
    *
-   * @throws IllegalArgumentException when the buffer is not direct, is read-only or too small
+   * @throws IllegalArgumentException when the buffer is not direct, is read-only, too small, of
+   *     another than native byte order, or not aligned to one element at its position
    */
   default Tensor wrap(Shape s, DType t, ByteBuffer direct) {
     return backend().wrapBuffer(s, t, direct);

@@ -15,6 +15,7 @@ public final class Pass implements AutoCloseable {
   private final List<Saved> savedList;
   private final Sums sums;
   private long generation;
+  private long committed;
   private Tensor x;
   private Tensor residual;
 
@@ -58,6 +59,20 @@ public final class Pass implements AutoCloseable {
 
   BatchNorm layer() {
     return layer;
+  }
+
+  /** A replay has run the forward again. */
+  void refill() {
+    generation++;
+  }
+
+  /** Marks the last forward as committed, which it can be once. */
+  void commit() {
+    if (committed == generation) {
+      throw new IllegalStateException(
+          "forward " + generation + " of this pass is committed already, by itself or by commit");
+    }
+    committed = generation;
   }
 
   void fill(Tensor newX, Tensor newResidual) {

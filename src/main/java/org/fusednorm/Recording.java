@@ -11,11 +11,14 @@ import java.util.List;
  * <p>The tensors that it uses cannot be closed before it is.
  */
 public final class Recording implements AutoCloseable {
+  private static final String HOST = "host";
+
   private final Backend backend;
   private final Thread thread;
   private final List<String> names = new ArrayList<>();
   private final List<Runnable> launches = new ArrayList<>();
   private final List<Tensor> pinned = new ArrayList<>();
+  private final List<Pass> passes = new ArrayList<>();
   private final Lifetime lifetime;
 
   Recording(Backend backend, Thread thread) {
@@ -28,12 +31,23 @@ public final class Recording implements AutoCloseable {
     return thread;
   }
 
+  /** A function of the host: it runs while memory may be freed, because it may not touch any. */
+  void addHost(Runnable launch) {
+    names.add(HOST);
+    launches.add(launch);
+  }
+
+  /** Each replay is one more forward into {@code p}. */
+  void fills(Pass p) {
+    passes.add(p);
+  }
+
   void add(String name, Runnable launch, Tensor... uses) {
     names.add(name);
     launches.add(launch);
     for (Tensor t : uses) {
       if (t != null) {
-        t.lifetime().pin();
+        t.lifetime().pin(t);
         pinned.add(t);
       }
     }
@@ -46,9 +60,9 @@ public final class Recording implements AutoCloseable {
 
   /** Runs the step again. */
   public void replay() {
-    check();
+    start();
     for (int i = 0; i < launches.size(); i++) {
-      launches.get(i).run();
+      launch(i);
     }
   }
 
@@ -58,24 +72,42 @@ public final class Recording implements AutoCloseable {
    * @param nanos as long as {@link #launches}; the time of each launch is added to it
    */
   public void replay(long[] nanos) {
-    check();
     if (nanos.length != launches.size()) {
       throw new IllegalArgumentException(
           "room for " + nanos.length + " times, but " + launches.size() + " launches");
     }
+    start();
     long before = System.nanoTime();
     for (int i = 0; i < launches.size(); i++) {
-      launches.get(i).run();
-      backend.engine().synchronize();
+      launch(i);
+      backend.synchronize();
       long after = System.nanoTime();
       nanos[i] += after - before;
       before = after;
     }
   }
 
-  private void check() {
+  private void start() {
     lifetime.check(this);
     backend.noHostAccessWhileRecording("replay");
+    for (int i = 0; i < passes.size(); i++) {
+      passes.get(i).refill();
+    }
+  }
+
+  private void launch(int i) {
+    if (names.get(i).equals(HOST)) {
+      launches.get(i).run();
+      return;
+    }
+    long stamp = backend.enter();
+    try {
+      // Another thread may have closed this meanwhile, and then tensors.
+      lifetime.check(this);
+      launches.get(i).run();
+    } finally {
+      backend.leave(stamp);
+    }
   }
 
   /** Gives the tensors free to be closed. */

@@ -16,6 +16,9 @@ public record Running(Tensor mean, Tensor variance, Tensor count, Scalar momentu
     implements AutoCloseable {
   /** Moving averages: mean 0, variance 1, no batch yet; {@code momentum} weighs the new value. */
   public static Running moving(Memory m, long channels, double momentum, boolean unbiased) {
+    if (!(momentum >= 0 && momentum <= 1)) {
+      throw new IllegalArgumentException("momentum must be in 0..1, not " + momentum);
+    }
     return empty(m, channels, m.scalar(momentum), unbiased);
   }
 

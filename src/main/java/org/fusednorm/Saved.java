@@ -46,7 +46,7 @@ public final class Saved implements AutoCloseable {
    */
   public static Saved empty(Memory m, Shape s, DType data, boolean gate) {
     long c = s.channels();
-    Tensor mask = gate ? m.empty(Shape.of(m.backend().gateBytes(s)), DType.U8) : null;
+    Tensor mask = gate ? m.zeros(Shape.of(m.backend().gateBytes(s)), DType.U8) : null;
     return new Saved(
         m.zeros(Shape.of(1), DType.I64),
         m.zeros(Shape.of(3 * c), DType.F64),

@@ -12,6 +12,9 @@ public final class Scope implements Memory, AutoCloseable {
   private static final long ALIGNMENT = 64;
   private static final long FIRST_BLOCK = 1 << 20;
 
+  /** The largest piece that is taken before anyone asked for so much. */
+  private static final long MOST_AHEAD = 64 << 20;
+
   private final Backend backend;
   private final Lifetime lifetime;
   private final List<Tensor> blocks = new ArrayList<>();
@@ -41,7 +44,8 @@ public final class Scope implements Memory, AutoCloseable {
     }
     if (block == blocks.size()) {
       long last = blocks.isEmpty() ? FIRST_BLOCK / 2 : blocks.get(block - 1).bytes();
-      blocks.add(backend.empty(Shape.of(Math.max(2 * last, bytes)), DType.U8));
+      long next = Math.max(Math.min(2 * last, MOST_AHEAD), bytes);
+      blocks.add(backend.empty(Shape.of(next), DType.U8));
     }
     Tensor memory = blocks.get(block);
     Tensor made =

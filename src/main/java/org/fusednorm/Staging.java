@@ -147,13 +147,25 @@ final class Staging {
   private void upload(Tensor t, long element, int n) {
     int size = t.dtype().bytes();
     long offset = t.byteOffset() + element * size;
-    t.backend().engine().upload(bytes, 0, t.storage(), offset, n * size);
+    long stamp = t.backend().enter();
+    try {
+      t.check();
+      t.backend().engine().upload(bytes, 0, t.storage(), offset, n * size);
+    } finally {
+      t.backend().leave(stamp);
+    }
   }
 
   private void download(Tensor t, long element, int n) {
     int size = t.dtype().bytes();
     long offset = t.byteOffset() + element * size;
-    t.backend().engine().download(t.storage(), offset, bytes, 0, n * size);
+    long stamp = t.backend().enter();
+    try {
+      t.check();
+      t.backend().engine().download(t.storage(), offset, bytes, 0, n * size);
+    } finally {
+      t.backend().leave(stamp);
+    }
   }
 
   private void encode(Tensor t, int i, double v) {

@@ -165,7 +165,13 @@ public final class Tensor implements AutoCloseable {
   public Tensor copyFrom(Buffer b) {
     startTransfer(b);
     if (b instanceof ByteBuffer bytes) {
-      backend.engine().upload(bytes, bytes.position(), storage, byteOffset, (int) bytes());
+      long stamp = backend.enter();
+      try {
+        check();
+        backend.engine().upload(bytes, bytes.position(), storage, byteOffset, (int) bytes());
+      } finally {
+        backend.leave(stamp);
+      }
     } else {
       Staging.upload(this, b);
     }
@@ -186,10 +192,17 @@ public final class Tensor implements AutoCloseable {
       if (overlaps(t) && !sameElements(t)) {
         throw new IllegalArgumentException("copy of " + t + " into " + this + ": partial overlap");
       }
-      if (backend.isRecording()) {
-        backend.keep("copy", () -> copyWithin(t), this, t);
+      long stamp = backend.enter();
+      try {
+        check();
+        t.check();
+        copyWithin(t);
+        if (backend.isRecording()) {
+          backend.keep("copy", () -> copyWithin(t), this, t);
+        }
+      } finally {
+        backend.leave(stamp);
       }
-      copyWithin(t);
     } else {
       t.backend.noHostAccessWhileRecording("copy between backends");
       backend.noHostAccessWhileRecording("copy between backends");
@@ -204,11 +217,16 @@ public final class Tensor implements AutoCloseable {
 
   /** Sets every byte to zero. */
   public Tensor fillZero() {
-    check();
-    if (backend.isRecording()) {
-      backend.keep("zero", this::zeroNow, this);
+    long stamp = backend.enter();
+    try {
+      check();
+      zeroNow();
+      if (backend.isRecording()) {
+        backend.keep("zero", this::zeroNow, this);
+      }
+    } finally {
+      backend.leave(stamp);
     }
-    zeroNow();
     return this;
   }
 
@@ -254,7 +272,13 @@ public final class Tensor implements AutoCloseable {
       throw new IllegalArgumentException("cannot copy " + this + " into a read-only buffer");
     }
     if (b instanceof ByteBuffer bytes) {
-      backend.engine().download(storage, byteOffset, bytes, bytes.position(), (int) bytes());
+      long stamp = backend.enter();
+      try {
+        check();
+        backend.engine().download(storage, byteOffset, bytes, bytes.position(), (int) bytes());
+      } finally {
+        backend.leave(stamp);
+      }
     } else {
       Staging.download(this, b);
     }
@@ -275,6 +299,7 @@ public final class Tensor implements AutoCloseable {
    */
   @Override
   public void close() {
+    Backend.notInHost();
     if (lifetime.close(this) && allocation != null) {
       allocation.release();
     }

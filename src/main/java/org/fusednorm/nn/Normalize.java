@@ -25,9 +25,14 @@ public final class Normalize implements Layer {
    * A layer by these settings. It does the commits itself, whatever the settings say of them.
    *
    * @param settings without residual
+   * @throws IllegalArgumentException for settings with one: a layer of a sequence has one input
    */
   public Normalize(BatchNorm.Builder settings) {
-    this(settings.deferCommit(true).residual(false).build(), null);
+    this(settings.deferCommit(true).build(), null);
+    if (norm.hasResidual()) {
+      norm.close();
+      throw new IllegalArgumentException("a layer of a sequence takes no residual");
+    }
   }
 
   private Normalize(BatchNorm norm, Running ownRunning) {

@@ -38,7 +38,9 @@ final class OwnLoop {
         for (Parameter p : bn.parameters()) {
           backend.math().sgd(p.value(), p.gradient(), null, rate, null, null);
         }
-        bn.commit(passes[1]); // once per batch, whatever was accumulated or recomputed
+        for (Pass pass : passes) {
+          bn.commit(pass); // each half once, whatever was recomputed; or not at all for a bad batch
+        }
       }
       return bn.affine().gamma().toFloats();
     }
