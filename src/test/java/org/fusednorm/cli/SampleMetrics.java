@@ -60,7 +60,14 @@ final class SampleMetrics {
             1,
             "784-100-100-100-10",
             "sigmoid"),
-        new Environment("cpu", 2, "2 threads, plain-Java kernels", "17.0.15", "Linux 6.1", "AMD EPYC 7R13", "0.1.0"),
+        new Environment(
+            "cpu",
+            2,
+            "2 threads, plain-Java kernels",
+            "17.0.15",
+            "Linux 6.1",
+            "AMD EPYC 7R13",
+            "0.1.0"),
         runs,
         check,
         new Times(1.21, 97.4, speeds));

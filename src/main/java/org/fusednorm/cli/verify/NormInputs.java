@@ -249,7 +249,7 @@ final class NormInputs {
   Tolerance gradients(State of) {
     double[] a = of.f64.scale;
     return new Tolerance(
-        2e-6, 1e-13 + far(), (i, expected) -> 2 * Math.abs(a[channel(i)]) + Math.abs(expected))
+            2e-6, 1e-13 + far(), (i, expected) -> 2 * Math.abs(a[channel(i)]) + Math.abs(expected))
         .open(i -> infinite.get(channel(i)));
   }
 

@@ -21,7 +21,12 @@ class ComparisonTest {
 
   @ParameterizedTest
   @CsvSource({
-    "NaN,Infinity", "Infinity,NaN", "Infinity,-Infinity", "1,NaN", "NaN,1", "-Infinity,1"
+    "NaN,Infinity",
+    "Infinity,NaN",
+    "Infinity,-Infinity",
+    "1,NaN",
+    "NaN,1",
+    "-Infinity,1"
   })
   void anotherValueThatIsNotFiniteIsAnInfiniteErrorUnlessThePlaceIsOpen(
       double expected, double actual) {
