@@ -38,8 +38,7 @@ final class WholeFile {
    * @throws IOException if the file system refuses
    */
   static void deleteUnfinished(Path directory) throws IOException {
-    try (DirectoryStream<Path> parts =
-        Files.newDirectoryStream(directory, PREFIX + "*" + SUFFIX)) {
+    try (DirectoryStream<Path> parts = Files.newDirectoryStream(directory, PREFIX + "*" + SUFFIX)) {
       for (Path part : parts) {
         Files.deleteIfExists(part);
       }
