@@ -2,7 +2,9 @@
 // against a plain double loop. The compiler's sanitizers watch every access.
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <functional>
@@ -13,7 +15,15 @@
 
 #include "infer.cu"
 
-thread_local Coordinates threadIdx, blockIdx, blockDim, gridDim;
+Coordinates threadIdx, blockIdx, blockDim, gridDim;
+
+void emulator::fault(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vfprintf(stderr, format, arguments);
+  va_end(arguments);
+  abort();
+}
 
 namespace {
 

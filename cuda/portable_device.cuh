@@ -8,6 +8,15 @@
 #define BN_UNROLL _Pragma("unroll")
 #define BN_ENTRY(threads) extern "C" __global__ void __launch_bounds__(threads)
 
+// Entries with clusters stand under #if BN_CLUSTERS: older GPUs have none.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define BN_CLUSTERS 1
+#else
+#define BN_CLUSTERS 0
+#endif
+#define BN_CLUSTER_ENTRY(threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads) __cluster_dims__(blocks, 1, 1)
+
 // A block's shared array of n values, and the array whose size the launch gives.
 #define BN_SHARED(type, name, n) __shared__ type name[n]
 #define BN_DYN_SHARED(type, name)                              \
@@ -16,8 +25,39 @@
 
 BN_DEVICE int64_t thread_in_grid() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 BN_DEVICE int64_t threads_in_grid() { return int64_t(gridDim.x) * blockDim.x; }
-BN_DEVICE void block_barrier() { __syncthreads(); }
-BN_DEVICE float shuffle_xor(float v, int lanes) { return __shfl_xor_sync(~0u, v, lanes); }
+
+// A word that carries order from one block to another: what was done before a store_release is seen
+// after a load_acquire that reads it.
+BN_DEVICE unsigned load_acquire(const unsigned* p) {
+  unsigned v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+BN_DEVICE void store_release(unsigned* p, unsigned v) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+#if BN_CLUSTERS
+BN_DEVICE unsigned cluster_size() { return __clusterSizeInBlocks(); }
+BN_DEVICE unsigned cluster_rank() { return __clusterRelativeBlockRank(); }
+// A barrier of all threads of the cluster in two halves. Nobody may touch another block's shared
+// memory before the first barrier, nor leave before the last such access.
+BN_DEVICE void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+BN_DEVICE void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+BN_DEVICE void cluster_barrier() {
+  cluster_arrive();
+  cluster_wait();
+}
+// Where another block of the cluster has what this block has at `mine`, in its shared memory.
+template <class T>
+BN_DEVICE T* cluster_peer(T* mine, unsigned rank) {
+  return static_cast<T*>(__cluster_map_shared_rank(mine, rank));
+}
+#endif
 
 BN_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 BN_DEVICE uint32_t bits_of_float(float v) { return __float_as_uint(v); }

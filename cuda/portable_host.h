@@ -1,28 +1,19 @@
-// portable.cuh for a plain C++ compiler. Whoever runs a kernel on the host defines what is only
-// declared here: the coordinates of the thread that is running and, for kernels whose threads meet,
-// shared memory, barriers and shuffles.
+// portable.cuh for a plain C++ compiler: CUDA's own names come from the emulator. Whoever runs a
+// kernel on the host links the emulator or, for kernels whose threads do not meet, defines the
+// coordinates of the thread that is running and emulator::fault.
 #pragma once
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "emulator/blocks.h"
+#include "emulator/language.h"
 
 #define BN_DEVICE inline
 #define BN_UNROLL
 #define BN_ENTRY(threads) void
+#define BN_CLUSTERS 1
+#define BN_CLUSTER_ENTRY(threads, blocks) void
 #define __shared__ BN_SHARED_instead_of_raw_shared_memory
-
-struct Coordinates {
-  unsigned x, y, z;
-};
-extern thread_local Coordinates threadIdx, blockIdx, blockDim, gridDim;
-
-// The array of the running block that `tag` names.
-void* shared_array(const void* tag, size_t bytes, size_t alignment);
-void* dynamic_shared_array();
-void block_barrier();
-float shuffle_xor(float v, int lanes);
 
 #define BN_SHARED(type, name, n)    \
   static const char name##_tag = 0; \
@@ -53,8 +44,7 @@ inline float sub_rn(float a, float b) { return a - b; }
 template <class T>
 inline const T* aligned(const T* p, size_t alignment = sizeof(T)) {
   if (reinterpret_cast<uintptr_t>(p) % alignment != 0) {
-    fprintf(stderr, "access at %p is not aligned to %zu bytes\n", (const void*)p, alignment);
-    abort();
+    emulator::fault("misaligned access of %zu bytes at %p", alignment, (const void*)p);
   }
   return p;
 }
@@ -69,7 +59,8 @@ inline void store(T* p, const T& v) {
 }
 inline float load_shared_by_many(const float* p) { return *aligned(p); }
 inline void load_shared_by_many(const float* p, float (&v)[4]) {
-  memcpy(v, aligned(p, sizeof v), sizeof v);
+  aligned(p, sizeof v);
+  for (int i = 0; i < 4; ++i) v[i] = p[i];
 }
 
 struct F16Format {

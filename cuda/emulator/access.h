@@ -1,0 +1,14 @@
+// What is checked of every access of a kernel to memory.
+#pragma once
+
+#include <stddef.h>
+
+namespace emulator {
+
+enum class Touch { kRead, kWrite, kAtomicRead, kAtomicWrite };
+
+// Faults unless the bytes belong to somebody, are aligned to their number, were written before they
+// are read, and no other thread touches them at the same time. Does nothing without checks.
+void check_access(const void* p, size_t bytes, Touch touch, bool aligned = true);
+
+}  // namespace emulator

@@ -1,0 +1,274 @@
+// The emulator's own test: kernels with one planted fault each (bad_*), and their sound twins
+// (good_*). Every one is launched with 4 blocks of 64 threads on a buffer of 8192 zeros and, behind
+// them, 1024 floats that nobody wrote; n is 40. What each must be caught as: self_test.cpp.
+
+#include "portable.cuh"
+
+struct Args {
+  float* p;
+  unsigned* words;  // 1024 zeros
+  int64_t n;
+};
+
+#define KERNEL(name) BN_ENTRY(64) name(const Args g)
+#define ME int(threadIdx.x)
+#define HERE int(blockIdx.x * 64 + threadIdx.x)
+
+// ---- barriers ----
+
+KERNEL(good_reverse) {
+  BN_SHARED(float, s, 64);
+  s[ME] = float(ME);
+  __syncthreads();
+  g.p[HERE] = s[63 - ME];
+}
+KERNEL(bad_missing_barrier) {
+  BN_SHARED(float, s, 64);
+  s[ME] = float(ME);
+  g.p[HERE] = s[63 - ME];
+}
+KERNEL(bad_second_barrier_missing) {
+  BN_SHARED(float, s, 64);
+  s[ME] = float(ME);
+  __syncthreads();
+  const float v = s[63 - ME];
+  s[ME] = v + 1;
+  g.p[HERE] = v;
+}
+KERNEL(bad_divergent_barrier) {
+  if (ME < 32) {
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+  g.p[HERE] = 1;
+}
+KERNEL(bad_ended_before_barrier) {
+  if (ME >= g.n) return;
+  __syncthreads();
+  g.p[HERE] = 1;
+}
+KERNEL(good_vote_of_block) { g.p[HERE] = float(__syncthreads_count(ME < g.n)); }
+
+// ---- warps ----
+
+KERNEL(good_shuffles) {
+  float v = float(ME);
+  for (int lanes = 16; lanes > 0; lanes /= 2) v += __shfl_xor_sync(~0u, v, lanes);
+  v += __shfl_down_sync(~0u, v, 1) + __shfl_up_sync(~0u, v, 1, 8) + __shfl_sync(~0u, v, 3);
+  if (__any_sync(~0u, v < 0) || !__all_sync(~0u, v > 0)) v = 0;
+  g.p[HERE] = v + float(__popc(__ballot_sync(~0u, ME & 1)));
+}
+KERNEL(good_half_warp) {
+  float v = 0;
+  if ((ME & 31) < 16) v = __shfl_xor_sync(0xffffu, 1.0f, 8);
+  g.p[HERE] = v;
+}
+KERNEL(bad_lane_outside_mask) {
+  float v = 0;
+  if ((ME & 31) < 16) v = __shfl_sync(0xffffu, 1.0f, 20);
+  g.p[HERE] = v;
+}
+KERNEL(bad_mask_without_caller) { g.p[HERE] = __shfl_xor_sync(0xffffu, 1.0f, 1); }
+KERNEL(bad_mask_names_ended_lane) {
+  if (ME >= g.n) return;
+  g.p[HERE] = __shfl_xor_sync(~0u, 1.0f, 1);
+}
+KERNEL(bad_divergent_shuffle) {
+  if (ME & 1) {
+    g.p[HERE] = __shfl_xor_sync(~0u, 1.0f, 1);
+  } else {
+    g.p[HERE] = __shfl_xor_sync(~0u, 2.0f, 1);
+  }
+}
+KERNEL(good_warp_barrier) {
+  BN_SHARED(float, s, 64);
+  s[ME] = float(ME);
+  __syncwarp();
+  g.p[HERE] = s[ME ^ 1];
+}
+KERNEL(bad_shuffle_as_warp_barrier) {
+  BN_SHARED(float, s, 64);
+  s[ME] = float(ME);
+  const float v = __shfl_xor_sync(~0u, 1.0f, 1);
+  g.p[HERE] = s[ME ^ 1] + v;
+}
+KERNEL(bad_barrier_against_warp) {
+  if ((ME & 31) < 16) {
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+  g.p[HERE] = 1;
+}
+
+// ---- memory ----
+
+KERNEL(bad_behind_the_end) { g.p[8192 + 1024 + ME] = 1; }
+KERNEL(bad_before_the_start) {
+  if (HERE == 0) g.p[g.n - 41] = 1;
+}
+KERNEL(bad_null) { static_cast<float*>(nullptr)[ME + g.n] = 1; }
+KERNEL(bad_misaligned) { store(reinterpret_cast<Packed*>(g.p + 1 + 4 * ME), Packed()); }
+KERNEL(bad_misaligned_pair) { reinterpret_cast<double*>(g.p + 1)[ME] = 1; }
+KERNEL(bad_uninitialised) { g.p[HERE] = g.p[8192 + ME]; }
+KERNEL(bad_freed) { g.p[HERE] = 1; }  // launched on memory that was freed
+KERNEL(bad_behind_shared) {
+  BN_SHARED(float, s, 64);
+  BN_SHARED(float, other, 64);
+  float* const p = s;
+  other[ME] = 0;
+  p[ME + g.n] = 1;
+  __syncthreads();
+  g.p[HERE] = p[ME] + other[ME];
+}
+KERNEL(bad_behind_array) {
+  BN_SHARED(float, s, 64);
+  s[ME + g.n] = 1;
+  __syncthreads();
+  g.p[HERE] = s[ME];
+}
+KERNEL(bad_behind_dynamic) {
+  BN_DYN_SHARED(float, s);
+  s[ME + 1] = 1;  // the launch gives 64 floats
+  __syncthreads();
+  g.p[HERE] = s[1];
+}
+KERNEL(bad_uninitialised_shared) {
+  BN_SHARED(float, s, 64);
+  if (ME < 10) s[ME] = 1;
+  __syncthreads();
+  g.p[HERE] = s[ME];
+}
+KERNEL(bad_overflow) { g.p[HERE] = float(int(g.n) * 100000000 + ME); }
+KERNEL(good_neighbouring_bytes) {
+  BN_SHARED(uint16_t, s, 128);
+  s[ME] = uint16_t(ME);
+  reinterpret_cast<unsigned char*>(s)[128 + ME] = 1;
+  __syncthreads();
+  g.p[HERE] = float(s[ME]) + float(s[64 + ME / 2]);
+}
+
+// ---- races between blocks ----
+
+KERNEL(bad_blocks_overlap) {
+  g.p[HERE] = 1;
+  if (ME == 63 && blockIdx.x + 1 < gridDim.x) g.p[HERE + 1] = 2;
+}
+KERNEL(bad_reads_other_block) {
+  g.p[HERE] = 1;
+  if (blockIdx.x > 0) g.p[1024 + HERE] = g.p[HERE - 64];
+}
+KERNEL(bad_race_in_block) {
+  g.p[HERE] = 1;
+  g.p[1024 + HERE] = g.p[HERE ^ 63];
+}
+KERNEL(bad_plain_sum) { g.p[1024] += 1; }
+KERNEL(good_atomic_sum) { atomicAdd(g.p + 1024, 1.0f); }
+
+// The last block to finish adds up what all blocks wrote.
+BN_DEVICE void last_block(const Args& g, bool fence_before, bool fence_after) {
+  BN_SHARED(unsigned, last, 1);
+  g.p[HERE] = 1;
+  __syncthreads();
+  if (ME == 0) {
+    if (fence_before) __threadfence();
+    last[0] = atomicAdd(g.words, 1u) == gridDim.x - 1;
+    if (fence_after) __threadfence();
+  }
+  __syncthreads();
+  if (!last[0]) return;
+  float sum = 0;
+  for (unsigned b = 0; b < gridDim.x; ++b) sum += g.p[64 * b + threadIdx.x];
+  g.p[2048 + ME] = sum;
+}
+KERNEL(good_last_block) { last_block(g, true, true); }
+KERNEL(bad_fence_before_missing) { last_block(g, false, true); }
+KERNEL(bad_fence_after_missing) { last_block(g, true, false); }
+
+// Block after block, in the order of their tickets: each waits for the one before it.
+BN_DEVICE void chain(const Args& g, bool ordered) {
+  BN_SHARED(unsigned, ticket, 1);
+  if (ME == 0) ticket[0] = atomicAdd(g.words, 1u);
+  __syncthreads();
+  const unsigned mine = ticket[0];
+  if (ME == 0 && mine > 0) {
+    if (ordered) {
+      while (load_acquire(g.words + 1) < mine) __nanosleep(20);
+    } else {
+      while (*static_cast<volatile unsigned*>(g.words + 1) < mine) __nanosleep(20);
+    }
+  }
+  __syncthreads();
+  g.p[ME] += 1;
+  __syncthreads();
+  if (ME == 0) {
+    if (ordered) {
+      store_release(g.words + 1, mine + 1);
+    } else {
+      *static_cast<volatile unsigned*>(g.words + 1) = mine + 1;
+    }
+  }
+}
+KERNEL(good_chain) { chain(g, true); }
+KERNEL(bad_volatile_orders_nothing) { chain(g, false); }
+
+// Every block waits until all have come: right only while all are on the machine.
+KERNEL(good_grid_barrier) {
+  g.p[HERE] = 1;
+  __syncthreads();
+  if (ME == 0) {
+    __threadfence();
+    atomicAdd(g.words, 1u);
+    while (load_acquire(g.words) < gridDim.x) __nanosleep(20);
+  }
+  __syncthreads();
+  g.p[1024 + HERE] = g.p[(HERE + 64) % 256];
+}
+KERNEL(bad_waits_for_nobody) {
+  if (ME == 0) {
+    while (load_acquire(g.words) < gridDim.x + 1) __nanosleep(20);
+  }
+  __syncthreads();
+  g.p[HERE] = 1;
+}
+KERNEL(bad_volatile_waits_for_nobody) {
+  while (*static_cast<volatile unsigned*>(g.words) == 0) {
+    if (g.p[HERE] > 0) return;
+  }
+  g.p[HERE] = 1;
+}
+
+// ---- clusters of two blocks ----
+
+#if BN_CLUSTERS
+#define CLUSTER_KERNEL(name) BN_CLUSTER_ENTRY(64, 2) name(const Args g)
+
+BN_DEVICE void exchange(const Args& g, bool before, bool after, bool early) {
+  BN_SHARED(float, s, 64);
+  const unsigned peer = cluster_rank() ^ 1;
+  s[ME] = float(HERE);
+  if (before) cluster_barrier();
+  if (early) cluster_arrive();
+  const float v = cluster_peer(s, peer)[ME];
+  if (early) cluster_wait();
+  if (after) cluster_barrier();
+  if (early) s[ME] = 0;
+  g.p[HERE] = v;
+}
+CLUSTER_KERNEL(good_cluster) { exchange(g, true, true, false); }
+CLUSTER_KERNEL(bad_no_first_cluster_barrier) { exchange(g, false, true, false); }
+CLUSTER_KERNEL(bad_peer_ends_early) { exchange(g, true, false, false); }
+CLUSTER_KERNEL(bad_read_after_arrival) { exchange(g, true, false, true); }
+CLUSTER_KERNEL(bad_peer_leaves_cluster_barrier) {
+  if (cluster_rank() == 1) return;
+  cluster_barrier();
+  g.p[HERE] = 1;
+}
+CLUSTER_KERNEL(good_cluster_orders_global) {
+  g.p[HERE] = 1;
+  cluster_arrive();
+  cluster_wait();
+  g.p[1024 + HERE] = g.p[HERE ^ 64];
+}
+#endif

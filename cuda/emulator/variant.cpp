@@ -1,0 +1,3 @@
+#include "memory.h"
+
+const bool emulator::checked = EMULATOR_CHECKED;
