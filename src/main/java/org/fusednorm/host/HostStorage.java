@@ -62,12 +62,18 @@ public final class HostStorage extends Storage {
       }
       return at(address, size);
     }
+    return withoutLibrary(size);
+  }
+
+  /** The same in Java alone: direct buffers, one for each window. */
+  static HostStorage withoutLibrary(long size) {
     ByteBuffer[] windows = new ByteBuffer[count(size)];
     for (int i = 0; i < windows.length; i++) {
       int length = (int) Math.min(WINDOW, size - ((long) i << WINDOW_BITS));
       try {
         windows[i] =
-            ByteBuffer.allocateDirect(length + ALIGNMENT)
+            // A slice is aligned at both ends, so up to twice the alignment goes.
+            ByteBuffer.allocateDirect(length + 2 * ALIGNMENT)
                 .alignedSlice(ALIGNMENT)
                 .limit(length)
                 .slice()
