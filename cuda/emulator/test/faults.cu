@@ -187,35 +187,37 @@ KERNEL(bad_fence_before_missing) { last_block(g, false, true); }
 KERNEL(bad_fence_after_missing) { last_block(g, true, false); }
 
 // Block after block, in the order of their tickets: each waits for the one before it.
-BN_DEVICE void chain(const Args& g, bool ordered) {
+enum class Word { kOrdered, kVolatileWithFences, kVolatile };
+BN_DEVICE void chain(const Args& g, Word word) {
   BN_SHARED(unsigned, ticket, 1);
-  if (ME == 0) ticket[0] = atomicAdd(g.words, 1u);
-  __syncthreads();
-  const unsigned mine = ticket[0];
-  if (ME == 0 && mine > 0) {
-    if (ordered) {
+  volatile unsigned* const turn = g.words + 1;
+  if (ME == 0) {
+    const unsigned mine = ticket[0] = atomicAdd(g.words, 1u);
+    if (word == Word::kOrdered) {
       while (load_acquire(g.words + 1) < mine) __nanosleep(20);
     } else {
-      while (*static_cast<volatile unsigned*>(g.words + 1) < mine) __nanosleep(20);
+      while (*turn < mine) __nanosleep(20);
     }
+    if (word == Word::kVolatileWithFences) __threadfence();
   }
   __syncthreads();
   g.p[ME] += 1;
   __syncthreads();
-  if (ME == 0) {
-    if (ordered) {
-      store_release(g.words + 1, mine + 1);
-    } else {
-      *static_cast<volatile unsigned*>(g.words + 1) = mine + 1;
-    }
+  if (ME != 0) return;
+  if (word == Word::kOrdered) {
+    store_release(g.words + 1, ticket[0] + 1);
+  } else {
+    if (word == Word::kVolatileWithFences) __threadfence();
+    *turn = ticket[0] + 1;
   }
 }
-KERNEL(good_chain) { chain(g, true); }
-KERNEL(bad_volatile_orders_nothing) { chain(g, false); }
+KERNEL(good_chain) { chain(g, Word::kOrdered); }
+KERNEL(good_volatile_chain) { chain(g, Word::kVolatileWithFences); }
+KERNEL(bad_volatile_orders_nothing) { chain(g, Word::kVolatile); }
 
 // Every block waits until all have come: right only while all are on the machine.
 KERNEL(good_grid_barrier) {
-  g.p[HERE] = 1;
+  if (HERE < 256) g.p[HERE] = 1;
   __syncthreads();
   if (ME == 0) {
     __threadfence();
@@ -223,7 +225,7 @@ KERNEL(good_grid_barrier) {
     while (load_acquire(g.words) < gridDim.x) __nanosleep(20);
   }
   __syncthreads();
-  g.p[1024 + HERE] = g.p[(HERE + 64) % 256];
+  if (HERE < 256) g.p[1024 + HERE] = g.p[(HERE + 64) % 256];
 }
 KERNEL(bad_waits_for_nobody) {
   if (ME == 0) {

@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
+import jcuda.driver.CUevent;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUgraph;
 import jcuda.driver.CUgraphExec;
@@ -96,6 +97,9 @@ class EmulatorTest {
             "capture: nothing runs, allocation 900, end 901",
             "graph: 3.0 3.0",
             "parameters of the capture: 3.0",
+            "fork: unjoined 904, joined 3.0",
+            "two streams: 3.0, took true",
+            "attributes: 256 threads, registers as compiled true, 8 blocks",
             "host function: ran",
             "unsupported: 801",
             "out of memory: 2",
@@ -193,6 +197,12 @@ class EmulatorTest {
         late(one, stream);
         spoiledCapture(one, stream);
         graph(one, stream);
+        CUstream other = new CUstream();
+        DriverSession.check("stream", JCudaDriver.cuStreamCreate(other, nonBlocking));
+        fork(one, stream, other);
+        twoStreams(one, stream, other);
+        attributes(one);
+        DriverSession.check("destroy", JCudaDriver.cuStreamDestroy(other));
         List<String> ran = new ArrayList<>();
         DriverSession.check(
             "host", JCudaDriver.cuLaunchHostFunc(stream, data -> ran.add((String) data), "ran"));
@@ -235,8 +245,79 @@ class EmulatorTest {
       System.out.println("graph: " + first + " " + replay(one, executable, stream));
       one.struct.putLong(16, 0); // its y; the graph has a copy
       System.out.println("parameters of the capture: " + replay(one, executable, stream));
+      one.struct.putLong(16, one.y.address());
       DriverSession.check("destroy", JCudaDriver.cuGraphExecDestroy(executable));
       DriverSession.check("destroy", JCudaDriver.cuGraphDestroy(graph));
+    }
+
+    /** A second stream that takes part in a capture has to be waited for by the first. */
+    private static void fork(OneElement one, CUstream stream, CUstream other) {
+      int[] results = new int[2];
+      CUgraph graph = new CUgraph();
+      for (int joined = 0; joined < 2; joined++) {
+        DriverSession.check("begin", JCudaDriver.cuStreamBeginCapture(stream, 0));
+        CUevent forked = record(stream);
+        DriverSession.check("fork", JCudaDriver.cuStreamWaitEvent(other, forked, 0));
+        DriverSession.check("launch", one.launch(other));
+        CUevent end = record(other);
+        if (joined == 1) {
+          DriverSession.check("join", JCudaDriver.cuStreamWaitEvent(stream, end, 0));
+        }
+        results[joined] = JCudaDriver.cuStreamEndCapture(stream, graph);
+        DriverSession.check("event", JCudaDriver.cuEventDestroy(forked));
+        DriverSession.check("event", JCudaDriver.cuEventDestroy(end));
+      }
+      DriverSession.check("end", results[1]);
+      CUgraphExec executable = new CUgraphExec();
+      DriverSession.check("instantiate", JCudaDriver.cuGraphInstantiate(executable, graph, 0));
+      float y = replay(one, executable, stream);
+      System.out.println("fork: unjoined " + results[0] + ", joined " + y);
+      DriverSession.check("destroy", JCudaDriver.cuGraphExecDestroy(executable));
+      DriverSession.check("destroy", JCudaDriver.cuGraphDestroy(graph));
+    }
+
+    /** Waiting for the second stream does the work of the first that an event stands before. */
+    private static void twoStreams(OneElement one, CUstream stream, CUstream other) {
+      one.clear();
+      CUevent start = record(stream);
+      DriverSession.check("launch", one.launch(stream));
+      CUevent end = record(stream);
+      DriverSession.check("wait", JCudaDriver.cuStreamWaitEvent(other, end, 0));
+      DriverSession.check("wait", JCudaDriver.cuStreamSynchronize(other));
+      float[] milliseconds = {-1};
+      DriverSession.check("time", JCudaDriver.cuEventElapsedTime(milliseconds, start, end));
+      System.out.println("two streams: " + one.result() + ", took " + (milliseconds[0] >= 0));
+      DriverSession.check("event", JCudaDriver.cuEventDestroy(start));
+      DriverSession.check("event", JCudaDriver.cuEventDestroy(end));
+    }
+
+    private static CUevent record(CUstream stream) {
+      CUevent event = new CUevent();
+      DriverSession.check("event", JCudaDriver.cuEventCreate(event, 0));
+      DriverSession.check("record", JCudaDriver.cuEventRecord(event, stream));
+      return event;
+    }
+
+    /** What the CUDA compiler said of the entry is what the driver says. */
+    private static void attributes(OneElement one) throws Exception {
+      int[] threads = new int[1];
+      int[] registers = new int[1];
+      int[] blocks = new int[1];
+      CUfunction f = one.function;
+      DriverSession.check("threads", JCudaDriver.cuFuncGetAttribute(threads, 0, f));
+      DriverSession.check("registers", JCudaDriver.cuFuncGetAttribute(registers, 4, f));
+      DriverSession.check(
+          "blocks",
+          JCudaDriver.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads[0], 0));
+      int compiled = CudaImage.load().orElseThrow().registers("infer_scalar_f32").get(90);
+      System.out.println(
+          "attributes: "
+              + threads[0]
+              + " threads, registers as compiled "
+              + (registers[0] == compiled)
+              + ", "
+              + blocks[0]
+              + " blocks");
     }
 
     private static float replay(OneElement one, CUgraphExec executable, CUstream stream) {
