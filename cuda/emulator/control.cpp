@@ -50,5 +50,3 @@ CONTROL(int64_t, count, int32_t what) {
                           uint64_t(retained)};
   return what >= 0 && size_t(what) < sizeof all / sizeof *all ? int64_t(all[what]) : -1;
 }
-
-CONTROL(uint8_t, checked) { return checked; }

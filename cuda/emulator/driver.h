@@ -191,6 +191,7 @@ class Call {
     kWaiting,  // also forbidden while a stream is captured
     // These do their work even where they must report an error, as the driver does:
     kRelease,         // needs a current context
+    kReleaseWaiting,  // also forbidden while a stream is captured
     kReleaseContext,  // needs cuInit
   };
   Call(const char* name, Kind kind);

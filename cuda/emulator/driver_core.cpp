@@ -126,7 +126,8 @@ Call::Call(const char* name, Kind kind) {
   static const bool trace = getenv("FUSEDNORM_EMULATOR_TRACE") != nullptr;
   ++d.calls;
   if (trace) fprintf(stderr, "emulator: call %llu %s\n", (unsigned long long)d.calls, name);
-  const bool releases = kind == kRelease || kind == kReleaseContext;
+  const bool releases = kind >= kRelease;
+  const bool waits = kind == kWaiting || kind == kReleaseWaiting;
   if (d.calls == d.failing_call) (releases ? afterwards_ : refused_) = d.failure;
   if (refused_ != kSuccess) return;
   if (kind >= kDriver && !d.initialized) {
@@ -135,12 +136,12 @@ Call::Call(const char* name, Kind kind) {
     const Context* const c = current_context();
     if (!c || c->retained == 0) {
       refused_ = kInvalidContext;
-    } else if (releases) {
-      if (afterwards_ == kSuccess) afterwards_ = c->broken;
-    } else if (c->broken != kSuccess) {
+    } else if (!releases && c->broken != kSuccess) {
       refused_ = c->broken;
-    } else if (kind == kWaiting && spoils_capture()) {
+    } else if (waits && spoils_capture()) {
       refused_ = kCaptureUnsupported;
+    } else if (releases && afterwards_ == kSuccess) {
+      afterwards_ = c->broken;
     }
   }
 }

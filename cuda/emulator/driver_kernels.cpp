@@ -82,7 +82,7 @@ DRIVER_CALL(cuModuleLoadDataEx, Module** module, const void* image, unsigned, in
 }
 
 DRIVER_CALL(cuModuleUnload, Module* module) {
-  ENTER(kRelease);
+  ENTER(kReleaseWaiting);
   Driver& d = driver();
   if (!d.modules.get(module)) return call.end(kInvalidHandle);
   finish_all(current_context());

@@ -140,7 +140,7 @@ DRIVER_CALL(cuMemAlloc_v2, uint64_t* address, size_t bytes) {
 }
 
 DRIVER_CALL(cuMemFree_v2, uint64_t address) {
-  ENTER(kRelease);
+  ENTER(kReleaseWaiting);
   if (address == 0) return call.end(kSuccess);
   finish_all(current_context());
   return call.end(release(pointer(address)) ? kSuccess : kInvalidValue);
@@ -205,7 +205,7 @@ DRIVER_CALL(cuMemAllocHost_v2, void** p, size_t bytes) {
 }
 
 DRIVER_CALL(cuMemFreeHost, void* p) {
-  ENTER(kRelease);
+  ENTER(kReleaseWaiting);
   finish_all(current_context());
   if (driver().pinned.erase(static_cast<char*>(p)) == 0) return call.end(kInvalidValue);
   free(p);
@@ -221,7 +221,7 @@ DRIVER_CALL(cuMemHostRegister_v2, void* p, size_t bytes, unsigned) {
 }
 
 DRIVER_CALL(cuMemHostUnregister, void* p) {
-  ENTER(kRelease);
+  ENTER(kReleaseWaiting);
   finish_all(current_context());
   const bool known = driver().registered.erase(static_cast<char*>(p)) > 0;
   return call.end(known ? kSuccess : kNotRegistered);

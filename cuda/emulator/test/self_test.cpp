@@ -96,21 +96,31 @@ void must(int result, const char* call) {
   exit(1);
 }
 
-// What the driver says of a launch, or nothing.
-std::string launch(const std::string& kernel, unsigned blocks) {
-  const uint32_t image[16] = {0xba55ed50};
-  void *context, *module, *function;
-  must(cuDevicePrimaryCtxRetain(&context, 0), "cuDevicePrimaryCtxRetain");
+void enter(int device) {
+  void* context;
+  must(cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
   must(cuCtxPushCurrent_v2(context), "cuCtxPushCurrent");
-  must(cuModuleLoadData(&module, image), "cuModuleLoadData");
-  must(cuModuleGetFunction(&function, module, kernel.c_str()), "cuModuleGetFunction");
+}
+
+void leave(int device) {
+  must(cuCtxPopCurrent_v2(nullptr), "cuCtxPopCurrent");
+  must(cuDevicePrimaryCtxRelease_v2(device), "cuDevicePrimaryCtxRelease");
+}
+
+// What the driver says of a launch on a device, or nothing. The memory is device 0's.
+std::string launch(const std::string& kernel, unsigned blocks, int device = 0) {
+  const uint32_t image[16] = {0xba55ed50};
+  enter(0);
   uint64_t p, words;
   must(cuMemAlloc_v2(&p, (8192 + 1024) * 4), "cuMemAlloc");
   must(cuMemAlloc_v2(&words, 1024 * 4), "cuMemAlloc");
   must(cuMemsetD8_v2(p, 0, 8192 * 4), "cuMemsetD8");
   must(cuMemsetD8_v2(words, 0, 1024 * 4), "cuMemsetD8");
   Args args{reinterpret_cast<float*>(p), reinterpret_cast<unsigned*>(words), 40};
-  void* parameters[] = {&args};
+  void *parameters[] = {&args}, *module, *function;
+  enter(device);
+  must(cuModuleLoadData(&module, image), "cuModuleLoadData");
+  must(cuModuleGetFunction(&function, module, kernel.c_str()), "cuModuleGetFunction");
   if (kernel == "bad_freed") must(cuMemFree_v2(p), "cuMemFree");
   must(cuLaunchKernel(function, blocks, 1, 1, 64, 1, 1, 256, nullptr, parameters, nullptr),
        "cuLaunchKernel");
@@ -118,8 +128,8 @@ std::string launch(const std::string& kernel, unsigned blocks) {
   const char* text = "";
   if (result != 0) cuGetErrorString(result, &text);
   const std::string answer = text;
-  must(cuCtxPopCurrent_v2(nullptr), "cuCtxPopCurrent");
-  must(cuDevicePrimaryCtxRelease_v2(0), "cuDevicePrimaryCtxRelease");
+  leave(device);
+  leave(0);
   return answer;
 }
 
@@ -139,6 +149,7 @@ bool is_expected(const std::string& kernel, const std::string& answer) {
 
 int main(int argc, char**) {
   const bool verbose = argc > 1;
+  setenv("FUSEDNORM_EMULATOR_DEVICES", "2", 1);
   must(cuInit(0), "cuInit");
   int runs = 0;
   for (const std::string& kernel : kernels) {
@@ -170,6 +181,11 @@ int main(int argc, char**) {
     ++failures;
     fprintf(stderr, "FAILED 300 blocks with seed %d: %s %s\n", int(seed), chain.c_str(),
             grid.c_str());
+  }
+  const std::string foreign = launch("good_reverse", 4, 1);
+  if (foreign.find("write of memory of device 0 on device 1") == std::string::npos) {
+    ++failures;
+    fprintf(stderr, "FAILED memory of another device: %s\n", foreign.c_str());
   }
   if (failures > 0) return 1;
   printf("cuda: emulator, %zu kernels in %d runs: every planted fault caught, nothing else\n",

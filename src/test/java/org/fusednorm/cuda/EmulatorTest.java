@@ -94,7 +94,7 @@ class EmulatorTest {
     assertEquals(
         List.of(
             "late: before NaN, after 3.0",
-            "capture: nothing runs, allocation 900, end 901",
+            "capture: nothing runs, allocation 900, free 900, end 901",
             "graph: 3.0 3.0",
             "parameters of the capture: 3.0",
             "fork: unjoined 904, joined 3.0",
@@ -229,9 +229,11 @@ class EmulatorTest {
       DriverSession.check("begin", JCudaDriver.cuStreamBeginCapture(stream, 0));
       DriverSession.check("launch", one.launch(stream));
       int allocation = JCudaDriver.cuMemAlloc(new DevicePointer(), 4);
+      int free = JCudaDriver.cuMemFree(one.y);
       int end = JCudaDriver.cuStreamEndCapture(stream, new CUgraph());
       String ran = Emulator.count(Count.LAUNCHES) == launches ? "nothing" : "something";
-      System.out.println("capture: " + ran + " runs, allocation " + allocation + ", end " + end);
+      System.out.printf(
+          "capture: %s runs, allocation %d, free %d, end %d%n", ran, allocation, free, end);
     }
 
     private static void graph(OneElement one, CUstream stream) {
