@@ -262,6 +262,17 @@ CLUSTER_KERNEL(good_cluster) { exchange(g, true, true, false); }
 CLUSTER_KERNEL(bad_no_first_cluster_barrier) { exchange(g, false, true, false); }
 CLUSTER_KERNEL(bad_peer_ends_early) { exchange(g, true, false, false); }
 CLUSTER_KERNEL(bad_read_after_arrival) { exchange(g, true, false, true); }
+// Between arrival and wait nothing is ordered, even if all of it happens before the barrier ends.
+CLUSTER_KERNEL(bad_read_within_barrier) {
+  BN_SHARED(float, s, 64);
+  s[ME] = 1;
+  cluster_barrier();
+  cluster_arrive();
+  if (cluster_rank() == 0) g.p[HERE] = cluster_peer(s, 1)[ME];
+  cluster_wait();
+  if (cluster_rank() == 1) s[ME] = 0;
+  cluster_barrier();
+}
 CLUSTER_KERNEL(bad_peer_leaves_cluster_barrier) {
   if (cluster_rank() == 1) return;
   cluster_barrier();

@@ -71,6 +71,7 @@ const std::map<std::string, std::string> expected = {
     {"bad_volatile_waits_for_nobody", "deadlock, every thread waits"},
     {"bad_no_first_cluster_barrier", "before the first cluster barrier"},
     {"bad_peer_ends_early", "which has ended"},
+    {"bad_read_within_barrier", "race on shared memory"},
     {"bad_read_after_arrival", "race on shared memory"},
     {"bad_peer_leaves_cluster_barrier", "divergent cluster barrier"},
 };
