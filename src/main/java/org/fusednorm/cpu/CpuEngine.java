@@ -18,6 +18,7 @@ import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 import org.fusednorm.host.HostStorage;
+import org.fusednorm.host.Isa;
 import org.fusednorm.host.NativeLibrary;
 
 /** Every verb on all cores, done when it returns. */
@@ -25,6 +26,7 @@ final class CpuEngine implements Engine {
   private static final Device DEVICE = new Device(CpuProvider.NAME, 0);
 
   private final Workers workers;
+  private final Isa isa;
 
   /** What a Java thread keeps from call to call, so that no call allocates. */
   private static final class Calls {
@@ -34,9 +36,9 @@ final class CpuEngine implements Engine {
     final Product product;
     final MemoryCall memory;
 
-    Calls(Workers workers) {
-      norm = new NormCall(workers);
-      math = new MathCall(workers);
+    Calls(Workers workers, Isa isa) {
+      norm = new NormCall(workers, isa);
+      math = new MathCall(workers, isa);
       product = new Product(workers);
       memory = new MemoryCall(workers);
     }
@@ -45,19 +47,26 @@ final class CpuEngine implements Engine {
   private final ThreadLocal<Calls> calls;
 
   CpuEngine(int threads) {
+    this(threads, Simd.chosen());
+  }
+
+  /** With the kernels of an instruction set that the machine has; plain Java for null. */
+  CpuEngine(int threads, Isa isa) {
+    this.isa = isa;
     workers = new Workers(threads);
-    calls = ThreadLocal.withInitial(() -> new Calls(workers));
+    calls = ThreadLocal.withInitial(() -> new Calls(workers, isa));
   }
 
   /** Threads, native library and matrix products, in one line. */
-  static String describe(int threads) {
+  static String describe(int threads, Isa isa) {
     String memory =
         NativeLibrary.isAvailable()
             ? "native library " + NativeLibrary.version()
             : "no native library (" + NativeLibrary.unavailabilityCause() + ")";
     return threads
         + (threads == 1 ? " thread, " : " threads, ")
-        + "plain-Java kernels, "
+        + (isa == null ? "plain-Java" : isa.label())
+        + " kernels, "
         + memory
         + ", "
         + Product.describe();
@@ -70,7 +79,7 @@ final class CpuEngine implements Engine {
 
   @Override
   public String description() {
-    return describe(workers.threads());
+    return describe(workers.threads(), isa);
   }
 
   @Override

@@ -7,6 +7,7 @@ import org.fusednorm.Availability.Part;
 import org.fusednorm.BackendException;
 import org.fusednorm.Engine;
 import org.fusednorm.EngineProvider;
+import org.fusednorm.host.Isa;
 import org.fusednorm.host.NativeLibrary;
 import org.fusednorm.host.Settings;
 
@@ -32,23 +33,27 @@ public final class CpuProvider implements EngineProvider {
   @Override
   public Availability availability() {
     int threads;
+    Isa isa;
     try {
       threads = threads();
+      isa = Simd.chosen();
     } catch (IllegalArgumentException e) {
       // Malformed, not missing: no other backend may step in, who opens this one is told.
-      return new Availability(NAME, true, "", e.getMessage(), "set it to a number of threads");
+      return new Availability(NAME, true, "", e.getMessage(), "correct it or leave it out");
     }
-    return Availability.available(NAME, CpuEngine.describe(threads)).with(parts(threads));
+    return Availability.available(NAME, CpuEngine.describe(threads, isa)).with(parts(threads, isa));
   }
 
-  private static List<Part> parts(int threads) {
+  private static List<Part> parts(int threads, Isa isa) {
     return List.of(
         Part.of("threads", Integer.toString(threads)),
-        new Part(
-            "kernels",
-            "plain Java",
-            "this version of fusednorm has no SIMD kernels",
-            "use a later version"),
+        isa != null
+            ? Part.of("kernels", isa.label())
+            : new Part(
+                "kernels",
+                "plain Java",
+                NativeLibrary.unavailabilityCause(),
+                NativeLibrary.unavailabilityCure()),
         NativeLibrary.isAvailable()
             ? Part.of("memory", "native, library " + NativeLibrary.version())
             : new Part(

@@ -24,6 +24,11 @@ final class Data {
     }
   }
 
+  /** The address of element {@code e}, or 0 where there is nothing. */
+  long address(long e) {
+    return storage == null ? 0 : storage.address() + at + e * width;
+  }
+
   boolean isPresent() {
     return storage != null;
   }

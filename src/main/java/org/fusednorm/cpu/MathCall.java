@@ -7,6 +7,7 @@ import org.fusednorm.Scalar;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 import org.fusednorm.host.HostStorage;
+import org.fusednorm.host.Isa;
 
 /**
  * One of the verbs of {@link org.fusednorm.MathOps} at a time, matrix products aside: splits it by
@@ -33,6 +34,10 @@ final class MathCall extends Job {
   }
 
   private final Workers workers;
+
+  /** The instruction set of native functions, or null for plain Java. */
+  private final Isa isa;
+
   private final Data x = new Data();
   private final Data y = new Data();
   private final Data z = new Data();
@@ -52,8 +57,9 @@ final class MathCall extends Job {
   private final float[] product = new float[256];
   private final double[] productd = new double[256];
 
-  MathCall(Workers workers) {
+  MathCall(Workers workers, Isa isa) {
     this.workers = workers;
+    this.isa = isa;
   }
 
   static long rows(Tensor t) {
@@ -184,8 +190,24 @@ final class MathCall extends Job {
       return;
     }
     long end = Math.min(total, (item + 1L) * ITEM);
+    long from = (long) item * ITEM;
+    if (isa != null && x.type == DType.F32 && verb == Verb.ACTIVATE) {
+      Simd.activate(
+          isa.ordinal(), function.ordinal(), x.address(from), y.address(from), end - from);
+      return;
+    }
+    if (isa != null && x.type == DType.F32 && verb == Verb.ACTIVATION_GRADIENT) {
+      Simd.activationGradient(
+          isa.ordinal(),
+          function.ordinal(),
+          x.address(from),
+          z.address(from),
+          y.address(from),
+          end - from);
+      return;
+    }
     double sum = 0;
-    for (long e = (long) item * ITEM; e < end; e += Scratch.CHUNK) {
+    for (long e = from; e < end; e += Scratch.CHUNK) {
       sum += chunk(e, (int) Math.min(Scratch.CHUNK, end - e), s);
     }
     if (verb == Verb.SQUARED_NORM) {

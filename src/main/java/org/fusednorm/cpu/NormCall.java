@@ -11,6 +11,7 @@ import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 import org.fusednorm.host.HostStorage;
+import org.fusednorm.host.Isa;
 
 /**
  * One normalization verb at a time: splits it into ranges, merges what they found and computes what
@@ -40,6 +41,10 @@ final class NormCall extends Job {
   }
 
   private final Workers workers;
+
+  /** The kernels for all types but F64. */
+  private final NormKernels floats;
+
   private final Layout layout = new Layout();
   private final Range stripe = new Range();
   private NormKernels kernels;
@@ -89,8 +94,9 @@ final class NormCall extends Job {
   double[] part = {};
   double[] part2 = {};
 
-  NormCall(Workers workers) {
+  NormCall(Workers workers, Isa isa) {
     this.workers = workers;
+    floats = isa == null ? FloatNorm.INSTANCE : new NativeNorm(isa);
   }
 
   Layout layout() {
@@ -100,7 +106,7 @@ final class NormCall extends Job {
   private void open(Tensor data) {
     layout.set(data.shape());
     narrow = data.dtype() != DType.F64;
-    kernels = narrow ? FloatNorm.INSTANCE : DoubleNorm.INSTANCE;
+    kernels = narrow ? floats : DoubleNorm.INSTANCE;
     x.set(data);
     y.set(null);
     residual.set(null);
@@ -146,6 +152,15 @@ final class NormCall extends Job {
 
   private void launch(Phase p) {
     phase = p;
+    if (layout.elements > 0) {
+      kernels.begin(this);
+      if (p != Phase.FORWARD && p != Phase.MOMENTS) {
+        kernels.coefficients(this, 0, layout.channels, workers.scratch());
+      }
+      if (p == Phase.GRADIENT) {
+        kernels.slopes(this, 0, layout.channels, workers.scratch());
+      }
+    }
     if (layout.elements * x.width < ALONE_BYTES) {
       workers.runAlone(this, layout.items());
     } else {
@@ -161,6 +176,7 @@ final class NormCall extends Job {
         kernels.moments(this, r, s);
         finishMoments(r.channelFrom, r.channelTo);
         finishCoefficients(r.channelFrom, r.channelTo);
+        kernels.coefficients(this, r.channelFrom, r.channelTo, s);
         kernels(r).normalize(this, r, s);
       }
       case MOMENTS -> kernels.moments(this, r, s);
@@ -169,6 +185,7 @@ final class NormCall extends Job {
         kernels(r).gradientSums(this, r, s);
         finishSums(r.channelFrom, r.channelTo);
         finishSlopes(r.channelFrom, r.channelTo);
+        kernels.slopes(this, r.channelFrom, r.channelTo, s);
         kernels(r).inputGradient(this, r, s);
       }
       case SUMS -> kernels(r).gradientSums(this, r, s);
@@ -331,7 +348,9 @@ final class NormCall extends Job {
 
   private boolean isWide(int c) {
     boolean steep = invstd[c] > STEEP || (invstd[c] > 0 && invstd[c] < 1 / STEEP);
-    return narrow && (steep || Math.abs(center[c]) > FAR);
+    // About an infinite center everything is NaN, in any arithmetic.
+    boolean far = Math.abs(center[c]) > FAR && !Double.isInfinite(center[c]);
+    return narrow && (steep || far);
   }
 
   private void affine(Affine affine, double e, Scratch s) {

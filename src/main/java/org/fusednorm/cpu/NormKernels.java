@@ -8,6 +8,15 @@ package org.fusednorm.cpu;
  * the backward is that of the forward bit for bit.
  */
 interface NormKernels {
+  /** Called before the ranges of a verb: what it works on is known, coefficients may not be. */
+  default void begin(NormCall n) {}
+
+  /** Called when center, scale and shift of these channels are known. */
+  default void coefficients(NormCall n, int from, int to, Scratch s) {}
+
+  /** Called when slope and offset of these channels are known. */
+  default void slopes(NormCall n, int from, int to, Scratch s) {}
+
   /** Mean and M2 of the range's values per channel, into the slot of its stripe. */
   void moments(NormCall n, Range r, Scratch s);
 

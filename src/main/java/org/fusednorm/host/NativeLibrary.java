@@ -66,6 +66,12 @@ public final class NativeLibrary {
     return version0();
   }
 
+  /** The best instruction set of this machine that the library has kernels for. */
+  public static Isa isa() {
+    ensureAvailable();
+    return Isa.values()[isa0()];
+  }
+
   /**
    * Takes a block of memory, its contents undefined. A block of zero bytes has an address of its
    * own too. Blocks from 4 MiB on ask the system for huge pages.
@@ -172,6 +178,8 @@ public final class NativeLibrary {
   }
 
   static native String version0();
+
+  private static native int isa0();
 
   private static native long allocate0(long bytes);
 

@@ -20,10 +20,10 @@ import org.fusednorm.testing.ForkedJvm;
 import org.fusednorm.testing.Required;
 import org.junit.jupiter.api.Test;
 
-/** Ten thousand training steps leave memory where it was after the first five hundred. */
+/** Ten thousand training steps leave memory where it was after the first two thousand. */
 class StableMemoryTest {
   private static final Path STATUS = Path.of("/proc/self/status");
-  private static final int WARM = 500;
+  private static final int WARM = 2_000;
   private static final int STEPS = 10_000;
 
   /** What the JIT compiler may still add after the first steps; a leak of 1 KB a step is more. */

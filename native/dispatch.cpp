@@ -1,0 +1,68 @@
+// Entries of org.fusednorm.cpu.Simd. Java has checked every argument and names the instruction set,
+// one that this machine has.
+
+#include <jni.h>
+
+#include "kernels.h"
+
+namespace {
+
+using fusednorm::Call;
+using fusednorm::Kernels;
+using fusednorm::Range;
+
+// In the order of org.fusednorm.host.Isa.
+const Kernels* const kKernels[] = {
+#if defined(__x86_64__)
+    &fusednorm::kernels_sse2, &fusednorm::kernels_avx2, &fusednorm::kernels_avx512
+#else
+    &fusednorm::kernels_portable
+#endif
+};
+
+template <class T>
+T* pointer(jlong address) {
+  return reinterpret_cast<T*>(address);
+}
+
+}  // namespace
+
+extern "C" JNIEXPORT jint JNICALL Java_org_fusednorm_host_NativeLibrary_isa0(JNIEnv*, jclass) {
+#if defined(__x86_64__)
+  // Asks for what the system saves on a context switch, too.
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c")) {
+    return 0;
+  }
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return avx512 ? 2 : 1;
+#else
+  return 0;
+#endif
+}
+
+#define ENTRY(name) extern "C" JNIEXPORT void JNICALL Java_org_fusednorm_cpu_Simd_##name
+#define RANGE_ENTRY(name, verb)                                                             \
+  ENTRY(name)                                                                               \
+  (JNIEnv*, jclass, jint isa, jlong call, jlong outerFrom, jlong outerTo, jint channelFrom, \
+   jint channelTo, jlong innerFrom, jlong innerTo, jlong slot) {                            \
+    const Range r = {outerFrom, outerTo, channelFrom, channelTo, innerFrom, innerTo, slot}; \
+    kKernels[isa]->verb(*pointer<const Call>(call), r);                                     \
+  }
+
+RANGE_ENTRY(moments, moments)
+RANGE_ENTRY(normalize, normalize)
+RANGE_ENTRY(gradientSums, gradient_sums)
+RANGE_ENTRY(inputGradient, input_gradient)
+
+ENTRY(activate)(JNIEnv*, jclass, jint isa, jint function, jlong x, jlong y, jlong n) {
+  kKernels[isa]->activate(function, pointer<const float>(x), pointer<float>(y), n);
+}
+
+ENTRY(activationGradient)
+(JNIEnv*, jclass, jint isa, jint function, jlong y, jlong dy, jlong dx, jlong n) {
+  kKernels[isa]->activation_gradient(function, pointer<const float>(y), pointer<const float>(dy),
+                                     pointer<float>(dx), n);
+}

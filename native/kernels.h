@@ -1,0 +1,72 @@
+// What the kernels of every instruction set offer, and how a call of them lies in memory.
+
+#pragma once
+
+#include <stdint.h>
+
+namespace fusednorm {
+
+// A call, the same for all ranges of it. The order of the fields is that of NativeNorm.java, which
+// writes 64 bits for each.
+//
+// Data has outer x channels x inner elements of one type. Coefficients are per channel, and
+// readable 16 floats past the last channel.
+struct Call {
+  const void* x;
+  const void* residual;  // or null
+  void* y;
+  const void* dy;
+  void* dx;
+  void* d_residual;  // or null
+  uint8_t* gate;     // or null: then it is recomputed from x
+  int64_t channels;
+  int64_t inner;
+  int64_t rows_per_tile;  // where inner is 1: rows that are taken as one
+  int64_t gate_stride;    // bytes from one tile, or plane, to the next
+  int64_t type;           // 0 F32, 1 BF16, 2 F16
+  int64_t relu;
+  int64_t constants;  // dx is g a alone
+  int64_t streams;    // outputs are too large for the caches
+  const float* center;
+  const float* scale;
+  const float* shift;
+  const float* slope;
+  const float* offset;
+  double* part;  // results of a range, by channel from the range's slot on
+  double* part2;
+};
+
+// Some outer indices, channels and inner indices. The last two are whole where inner is 1.
+struct Range {
+  int64_t outer_from;
+  int64_t outer_to;
+  int64_t channel_from;
+  int64_t channel_to;
+  int64_t inner_from;
+  int64_t inner_to;
+  int64_t slot;
+};
+
+// The most columns of a range, or lanes of a tile of rows.
+constexpr int64_t kMostLanes = 1024;
+
+struct Kernels {
+  // part, part2 = mean and M2 of x.
+  void (*moments)(const Call&, const Range&);
+  // y = f((x - c) a + b + residual), and the gate.
+  void (*normalize)(const Call&, const Range&);
+  // part, part2 = sums of g and g (x - c), g the gated dy.
+  void (*gradient_sums)(const Call&, const Range&);
+  // dx = g a + (x - c) p + q, and d_residual = g.
+  void (*input_gradient)(const Call&, const Range&);
+  // y = f(x) and dx = dy f'(.) from y = f(.): 0 sigmoid, 1 tanh, 2 relu.
+  void (*activate)(int function, const float* x, float* y, int64_t n);
+  void (*activation_gradient)(int function, const float* y, const float* dy, float* dx, int64_t n);
+};
+
+extern const Kernels kernels_sse2;
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+extern const Kernels kernels_portable;  // where the processor is another
+
+}  // namespace fusednorm

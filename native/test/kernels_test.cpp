@@ -1,0 +1,259 @@
+// Every kernel of every instruction set that this machine has, on buffers that begin or end at a
+// page that cannot be touched: one byte read or written outside ends the program. Results are
+// compared with loops in double. Built with the address and undefined-behavior sanitizers.
+
+#include "../kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using fusednorm::Call;
+using fusednorm::Kernels;
+using fusednorm::Range;
+
+namespace {
+
+[[noreturn]] void fail(const char* what, int64_t at, double expected, double actual) {
+  fprintf(stderr, "%s: %g instead of %g at %lld\n", what, actual, expected, (long long)at);
+  exit(1);
+}
+
+// Memory between two forbidden pages, at the first or the last byte between them.
+class Guarded {
+ public:
+  Guarded(int64_t bytes, bool at_end) {
+    const int64_t page = sysconf(_SC_PAGESIZE);
+    size_ = (bytes + page - 1) / page * page + 2 * page;
+    base_ = (char*)mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base_ == MAP_FAILED || mprotect(base_, page, PROT_NONE) != 0 ||
+        mprotect(base_ + size_ - page, page, PROT_NONE) != 0) {
+      perror("guarded memory");
+      exit(1);
+    }
+    data_ = at_end ? base_ + size_ - page - bytes : base_ + page;
+  }
+  ~Guarded() { munmap(base_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  char* data() const { return data_; }
+
+ private:
+  int64_t size_;
+  char* base_;
+  char* data_;
+};
+
+// Numbers of one of the types of Call. Values are multiples of 1/8, exact in all of them.
+class Numbers {
+ public:
+  Numbers(int64_t n, int64_t type, bool at_end)
+      : type_(type), memory_(n * (type == 0 ? 4 : 2), at_end) {}
+
+  void* address() const { return memory_.data(); }
+
+  void set(int64_t i, double v) {
+    const float f = (float)v;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    uint16_t half = (uint16_t)(bits >> 16);
+    if (type_ == 2) {
+      const uint16_t rest = (uint16_t)(((bits & 0x7fffffff) - (112u << 23)) >> 13);
+      half = (uint16_t)((bits >> 16 & 0x8000) | (f == 0 ? 0 : rest));
+    }
+    if (type_ == 0) {
+      memcpy(memory_.data() + 4 * i, &f, 4);
+    } else {
+      memcpy(memory_.data() + 2 * i, &half, 2);
+    }
+  }
+
+  double get(int64_t i) const {
+    float f;
+    if (type_ == 0) {
+      memcpy(&f, memory_.data() + 4 * i, 4);
+      return f;
+    }
+    uint16_t half;
+    memcpy(&half, memory_.data() + 2 * i, 2);
+    uint32_t bits = (uint32_t)half << 16;
+    if (type_ == 2) {
+      if ((half & 0x7fff) < 0x400) return ldexp(half & 0x3ff, -24) * (half >> 15 ? -1 : 1);
+      bits = (half & 0x8000u) << 16 | (((half & 0x7fffu) << 13) + (112u << 23));
+    }
+    memcpy(&f, &bits, 4);
+    return f;
+  }
+
+ private:
+  int64_t type_;
+  Guarded memory_;
+};
+
+uint32_t random_state = 1;
+
+// A multiple of 1/8 in [-4, 4).
+double next() {
+  random_state = random_state * 1664525u + 1013904223u;
+  return (double)(random_state >> 26) / 8 - 4;
+}
+
+struct Shape {
+  int64_t outer, channels, inner;
+};
+
+void compare(const char* what, int64_t i, double expected, double actual, double tolerance) {
+  if (!(fabs(actual - expected) <= tolerance * (1 + fabs(expected)))) {
+    fail(what, i, expected, actual);
+  }
+}
+
+void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bool streams,
+          bool at_end) {
+  const int64_t n = s.outer * s.channels * s.inner;
+  const int64_t rows = s.inner == 1 && s.channels < 512 ? 512 / s.channels : 1;
+  const int64_t stride = ((s.inner == 1 ? rows * s.channels : s.inner) + 7) / 8;
+  const int64_t gates = s.inner == 1 ? (s.outer + rows - 1) / rows : s.outer * s.channels;
+  Numbers x(n, type, at_end), residual(n, type, at_end), y(n, type, at_end), dy(n, type, at_end),
+      dx(n, type, at_end), d_residual(n, type, at_end);
+  Guarded gate(gates * stride, at_end);
+  const int64_t padded = s.channels + 16;
+  Numbers center(padded, 0, at_end), scale(padded, 0, at_end), shift(padded, 0, at_end),
+      slope(padded, 0, at_end), offset(padded, 0, at_end);
+  Guarded part(8 * s.channels, at_end), part2(8 * s.channels, at_end);
+  for (int64_t i = 0; i < n; ++i) {
+    x.set(i, next());
+    residual.set(i, next());
+    dy.set(i, next());
+  }
+  for (int64_t c = 0; c < s.channels; ++c) {
+    center.set(c, next());
+    scale.set(c, next());
+    // No value of y is 0 but by ReLU, so that rounding cannot decide about a gate.
+    shift.set(c, next() + 1.0 / 128);
+    slope.set(c, next());
+    offset.set(c, next());
+  }
+  const Call call = {x.address(),
+                     kept ? residual.address() : nullptr,
+                     y.address(),
+                     dy.address(),
+                     dx.address(),
+                     kept ? d_residual.address() : nullptr,
+                     kept && relu ? (uint8_t*)gate.data() : nullptr,
+                     s.channels,
+                     s.inner,
+                     rows,
+                     stride,
+                     type,
+                     relu,
+                     0,
+                     streams,
+                     (float*)center.address(),
+                     (float*)scale.address(),
+                     (float*)shift.address(),
+                     (float*)slope.address(),
+                     (float*)offset.address(),
+                     (double*)part.data(),
+                     (double*)part2.data()};
+  const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
+  const double tolerance = type == 0 ? 1e-6 : type == 1 ? 8e-3 : 1e-3;
+  const int64_t values = s.outer * s.inner;
+
+  kernels.moments(call, all);
+  for (int64_t c = 0; c < s.channels; ++c) {
+    double mean = 0, m2 = 0;
+    for (int64_t v = 0; v < values; ++v) {
+      mean += x.get((v / s.inner * s.channels + c) * s.inner + v % s.inner) / (double)values;
+    }
+    for (int64_t v = 0; v < values; ++v) {
+      const double d = x.get((v / s.inner * s.channels + c) * s.inner + v % s.inner) - mean;
+      m2 += d * d;
+    }
+    compare("mean", c, mean, call.part[c], 1e-6);
+    compare("M2", c, m2, call.part2[c], 4e-6);
+  }
+
+  kernels.normalize(call, all);
+  kernels.gradient_sums(call, all);
+  Guarded sums(8 * s.channels, true), sums2(8 * s.channels, true);
+  memset(sums.data(), 0, 8 * s.channels);
+  memset(sums2.data(), 0, 8 * s.channels);
+  kernels.input_gradient(call, all);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t c = i / s.inner % s.channels;
+    const double d = x.get(i) - center.get(c);
+    double v = d * scale.get(c) + shift.get(c) + (kept ? residual.get(i) : 0);
+    const double g = relu && v <= 0 ? 0 : dy.get(i);
+    if (relu && v <= 0) v = 0;
+    compare("y", i, v, y.get(i), tolerance);
+    compare("dx", i, g * scale.get(c) + d * slope.get(c) + offset.get(c), dx.get(i), tolerance);
+    if (kept) compare("dResidual", i, g, d_residual.get(i), 0);
+    ((double*)sums.data())[c] += g;
+    ((double*)sums2.data())[c] += g * d;
+  }
+  for (int64_t c = 0; c < s.channels; ++c) {
+    compare("sum of g", c, ((double*)sums.data())[c], call.part[c], 1e-5);
+    compare("sum of g (x - c)", c, ((double*)sums2.data())[c], call.part2[c], 1e-5);
+  }
+}
+
+void test_functions(const Kernels& kernels, bool at_end) {
+  for (int64_t n = 1; n < 70; ++n) {
+    Numbers x(n, 0, at_end), y(n, 0, at_end), dx(n, 0, at_end);
+    for (int64_t i = 0; i < n; ++i) x.set(i, next());
+    for (int f = 0; f < 3; ++f) {
+      kernels.activate(f, (float*)x.address(), (float*)y.address(), n);
+      kernels.activation_gradient(f, (float*)y.address(), (float*)x.address(), (float*)dx.address(),
+                                  n);
+      for (int64_t i = 0; i < n; ++i) {
+        const double v = x.get(i);
+        const double e = f == 0 ? 1 / (1 + exp(-v)) : f == 1 ? tanh(v) : fmax(v, 0);
+        const double slope = f == 0 ? e * (1 - e) : f == 1 ? 1 - e * e : v > 0;
+        compare("function", i, e, y.get(i), 3e-7);
+        compare("gradient", i, v * slope, dx.get(i), 1e-6);
+      }
+    }
+  }
+}
+
+void test_all(const char* name, const Kernels& kernels) {
+  // One short of, at and past the lengths at which loops change; several tiles and blocks.
+  const Shape shapes[] = {{1, 1, 2},    {3, 2, 7},     {5, 3, 15},    {5, 4, 16},   {2, 3, 17},
+                          {4, 2, 49},   {3, 2, 63},    {3, 2, 64},    {7, 2, 65},   {9, 5, 196},
+                          {2, 2, 511},  {5, 1, 513},   {3, 2, 4099},  {9, 1, 5000}, {600, 1, 30},
+                          {2, 1, 1},    {5, 3, 1},     {70, 7, 1},    {33, 16, 1},  {700, 33, 1},
+                          {9, 511, 1},  {70, 512, 1},  {131, 700, 1}, {3, 1023, 1}, {66, 1024, 1},
+                          {70, 100, 1}, {257, 130, 1}, {40, 20, 49}};
+  int64_t tests = 0;
+  for (const Shape& s : shapes) {
+    for (int bits = 0; bits < 48; ++bits) {
+      test(kernels, s, bits / 16, bits & 1, bits & 2, bits & 4, bits & 8);
+      ++tests;
+    }
+  }
+  test_functions(kernels, false);
+  test_functions(kernels, true);
+  printf("native: kernels for %s: %lld calls between guard pages\n", name, (long long)tests);
+}
+
+}  // namespace
+
+int main() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  test_all("SSE2", fusednorm::kernels_sse2);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) {
+    test_all("AVX2", fusednorm::kernels_avx2);
+  }
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
+    test_all("AVX-512", fusednorm::kernels_avx512);
+  }
+#else
+  test_all("this processor", fusednorm::kernels_portable);
+#endif
+}

@@ -1,0 +1,190 @@
+package org.fusednorm.cpu;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.DoubleBuffer;
+import java.nio.FloatBuffer;
+import java.nio.LongBuffer;
+import org.fusednorm.DType;
+import org.fusednorm.host.Isa;
+import org.fusednorm.host.NativeLibrary;
+
+/**
+ * The native kernels for F32, F16 and BF16. Keeps what they read besides the data, and where they
+ * put their sums, in memory of its own, so that a call passes addresses and a range only.
+ */
+final class NativeNorm implements NormKernels {
+  /** Above this many bytes of x and y a result would leave the caches before it is read. */
+  private static final long STREAM_BYTES = 24L << 20;
+
+  /** What kernels may read past the last coefficient. */
+  private static final int PAD = 16;
+
+  private static final int ALIGNMENT = 64;
+
+  private final int isa;
+
+  /** The call as native code reads it: the fields of struct Call, in its order. */
+  private final long[] fields = new long[22];
+
+  private final LongBuffer call;
+  private final long callAddress;
+
+  // The coefficients c, a, b, p, q of all channels one after another, and two parts per stripe.
+  private FloatBuffer coefficients;
+  private DoubleBuffer parts;
+  private long coefficientsAddress;
+  private long partsAddress;
+  private int perCoefficient;
+  private int perPart;
+
+  NativeNorm(Isa isa) {
+    this.isa = isa.ordinal();
+    ByteBuffer memory = direct(8 * fields.length);
+    callAddress = NativeLibrary.address(memory);
+    call = memory.asLongBuffer();
+  }
+
+  private static ByteBuffer direct(int bytes) {
+    // An aligned slice loses up to 63 bytes at either end.
+    return ByteBuffer.allocateDirect(bytes + 2 * ALIGNMENT)
+        .alignedSlice(ALIGNMENT)
+        .slice(0, bytes)
+        .order(ByteOrder.nativeOrder());
+  }
+
+  private void room(int channels, int slots) {
+    if (perCoefficient < channels + PAD) {
+      perCoefficient = channels + PAD;
+      ByteBuffer b = direct(5 * 4 * perCoefficient);
+      coefficients = b.asFloatBuffer();
+      coefficientsAddress = NativeLibrary.address(b);
+    }
+    if (perPart < slots) {
+      perPart = slots;
+      ByteBuffer b = direct(2 * 8 * perPart);
+      parts = b.asDoubleBuffer();
+      partsAddress = NativeLibrary.address(b);
+    }
+  }
+
+  @Override
+  public void begin(NormCall n) {
+    Layout l = n.layout();
+    room(l.channels, l.stripes * l.channels);
+    int i = 0;
+    fields[i++] = n.x.address(0);
+    fields[i++] = n.residual.address(0);
+    fields[i++] = n.y.address(0);
+    fields[i++] = n.dy.address(0);
+    fields[i++] = n.dx.address(0);
+    fields[i++] = n.dResidual.address(0);
+    fields[i++] = n.gate == null ? 0 : n.gate.address() + n.gateAt;
+    fields[i++] = l.channels;
+    fields[i++] = l.inner;
+    fields[i++] = l.rowsPerTile;
+    fields[i++] = l.gateStride();
+    fields[i++] = n.x.type == DType.F32 ? 0 : n.x.type == DType.BF16 ? 1 : 2;
+    fields[i++] = n.relu ? 1 : 0;
+    fields[i++] = n.constants ? 1 : 0;
+    fields[i++] = 2 * l.elements * n.x.width > STREAM_BYTES ? 1 : 0;
+    for (int k = 0; k < 5; k++) {
+      fields[i++] = coefficientsAddress + 4L * k * perCoefficient;
+    }
+    fields[i++] = partsAddress;
+    fields[i] = partsAddress + 8L * perPart;
+    call.put(0, fields);
+  }
+
+  @Override
+  public void coefficients(NormCall n, int from, int to, Scratch s) {
+    put(0, n.center, from, to, s.other);
+    put(1, n.scale, from, to, s.other);
+    put(2, n.shift, from, to, s.other);
+  }
+
+  @Override
+  public void slopes(NormCall n, int from, int to, Scratch s) {
+    put(3, n.slope, from, to, s.other);
+    put(4, n.offset, from, to, s.other);
+  }
+
+  private void put(int k, double[] v, int from, int to, float[] f) {
+    for (int i = from; i < to; i += f.length) {
+      int m = Math.min(f.length, to - i);
+      for (int j = 0; j < m; j++) {
+        f[j] = (float) v[i + j];
+      }
+      coefficients.put(k * perCoefficient + i, f, 0, m);
+    }
+  }
+
+  private static long slot(NormCall n, Range r) {
+    return (long) r.stripe * n.layout().channels;
+  }
+
+  private void take(NormCall n, Range r) {
+    int slot = r.stripe * n.layout().channels + r.channelFrom;
+    int width = r.channelTo - r.channelFrom;
+    parts.get(slot, n.part, slot, width);
+    parts.get(perPart + slot, n.part2, slot, width);
+  }
+
+  @Override
+  public void moments(NormCall n, Range r, Scratch s) {
+    Simd.moments(
+        isa,
+        callAddress,
+        r.outerFrom,
+        r.outerTo,
+        r.channelFrom,
+        r.channelTo,
+        r.innerFrom,
+        r.innerTo,
+        slot(n, r));
+    take(n, r);
+  }
+
+  @Override
+  public void normalize(NormCall n, Range r, Scratch s) {
+    Simd.normalize(
+        isa,
+        callAddress,
+        r.outerFrom,
+        r.outerTo,
+        r.channelFrom,
+        r.channelTo,
+        r.innerFrom,
+        r.innerTo,
+        0);
+  }
+
+  @Override
+  public void gradientSums(NormCall n, Range r, Scratch s) {
+    Simd.gradientSums(
+        isa,
+        callAddress,
+        r.outerFrom,
+        r.outerTo,
+        r.channelFrom,
+        r.channelTo,
+        r.innerFrom,
+        r.innerTo,
+        slot(n, r));
+    take(n, r);
+  }
+
+  @Override
+  public void inputGradient(NormCall n, Range r, Scratch s) {
+    Simd.inputGradient(
+        isa,
+        callAddress,
+        r.outerFrom,
+        r.outerTo,
+        r.channelFrom,
+        r.channelTo,
+        r.innerFrom,
+        r.innerTo,
+        0);
+  }
+}
