@@ -73,9 +73,13 @@ INLINE const float* over_lanes(const float* channels, const Tiles& t, const Rang
                                Lanes<float>& room) {
   const float* from = channels + r.channel_from;
   if (t.repeats == 1) return from;
-  for (int64_t j = 0; j < t.repeats; ++j) {
+  if (t.channel_step == 1) {
+    for (int64_t j = 0; j < t.repeats; ++j) {
+      memcpy(room.v + j * t.repeat_step, from, t.channels * sizeof(float));
+    }
+  } else {
     for (int64_t c = 0; c < t.channels; ++c) {
-      room.v[c * t.channel_step + j * t.repeat_step] = from[c];
+      for (int64_t j = 0; j < t.repeats; ++j) room.v[c * t.channel_step + j] = from[c];
     }
   }
   return room.v;

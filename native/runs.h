@@ -184,7 +184,8 @@ constexpr double kMostFloat = 3.4028234663852886e38;
 // Whether F32 sums of shifted values tell their M2: not when the shift was far from the mean, and
 // not when squares over- or underflowed.
 INLINE bool is_exact(double sum, double sum2, double m2) {
-  return (sum == 0 && sum2 == 0) || (m2 >= 0.25 * sum2 && sum2 >= kTiny && sum2 <= kMostFloat);
+  const bool constant = (sum == 0) & (sum2 == 0);
+  return constant | ((m2 >= 0.25 * sum2) & (sum2 >= kTiny) & (sum2 <= kMostFloat));
 }
 
 INLINE bool is_finite(double v) { return __builtin_fabs(v) <= kMostFloat; }

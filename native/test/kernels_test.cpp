@@ -1,6 +1,6 @@
 // Every kernel of every instruction set that this machine has, on buffers that begin or end at a
 // page that cannot be touched: one byte read or written outside ends the program. Results are
-// compared with loops in double. Built with the address and undefined-behavior sanitizers.
+// compared with loops in double. `make sanitize` builds this and the kernels with sanitizers, too.
 
 #include "../kernels.h"
 
