@@ -17,10 +17,11 @@ struct alignas(16) Packed {
 #include "portable_host.h"
 #endif
 
-// An element type: float values in, float values out, kLanes of them in 16 bytes. Rounding is to
-// nearest even; a NaN stays one.
+// An element type: what is stored, the Value that it is computed in (float, for F64 double), kLanes
+// of them in 16 bytes. Rounding is to nearest even; a NaN stays one.
 struct F32 {
   using Stored = float;
+  using Value = float;
   static constexpr int kLanes = 4;
   static BN_DEVICE float widen(Stored v) { return v; }
   static BN_DEVICE Stored narrow(float v) { return v; }
@@ -40,6 +41,7 @@ struct F32 {
 template <class Format>
 struct Half {
   using Stored = uint16_t;
+  using Value = float;
   static constexpr int kLanes = 8;
   static BN_DEVICE float widen(Stored v) { return Format::widen(v); }
   static BN_DEVICE Stored narrow(float v) { return uint16_t(Format::narrow(v, v)); }
@@ -57,3 +59,26 @@ struct Half {
 
 struct F16 : Half<F16Format> {};
 struct BF16 : Half<BF16Format> {};
+
+struct F64 {
+  using Stored = double;
+  using Value = double;
+  static constexpr int kLanes = 2;
+  static BN_DEVICE double widen(Stored v) { return v; }
+  static BN_DEVICE Stored narrow(double v) { return v; }
+  static BN_DEVICE void unpack(const Packed& p, double (&v)[kLanes]) {
+    BN_UNROLL
+    for (int i = 0; i < kLanes; ++i) {
+      v[i] = double_of_bits(p.word[2 * i] | uint64_t(p.word[2 * i + 1]) << 32);
+    }
+  }
+  static BN_DEVICE Packed pack(const double (&v)[kLanes]) {
+    Packed p;
+    BN_UNROLL
+    for (int i = 0; i < kLanes; ++i) {
+      p.word[2 * i] = uint32_t(bits_of_double(v[i]));
+      p.word[2 * i + 1] = uint32_t(bits_of_double(v[i]) >> 32);
+    }
+    return p;
+  }
+};

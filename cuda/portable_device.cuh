@@ -61,11 +61,16 @@ BN_DEVICE T* cluster_peer(T* mine, unsigned rank) {
 
 BN_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 BN_DEVICE uint32_t bits_of_float(float v) { return __float_as_uint(v); }
+BN_DEVICE double double_of_bits(uint64_t bits) { return __longlong_as_double(int64_t(bits)); }
+BN_DEVICE uint64_t bits_of_double(double v) { return uint64_t(__double_as_longlong(v)); }
 
 // One rounding each, in every context: the compiler may not fuse or split these.
 BN_DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 BN_DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 BN_DEVICE float sub_rn(float a, float b) { return __fsub_rn(a, b); }
+BN_DEVICE double fma_rn(double a, double b, double c) { return __fma_rn(a, b, c); }
+BN_DEVICE double add_rn(double a, double b) { return __dadd_rn(a, b); }
+BN_DEVICE double sub_rn(double a, double b) { return __dsub_rn(a, b); }
 
 // Data that is touched once: it passes by L1 and leaves L2 first. Not the read-only path, since an
 // output may be the input.
@@ -86,6 +91,7 @@ BN_DEVICE Packed load_once(const Packed* p) {
 }
 BN_DEVICE float load_once(const float* p) { return __ldcs(p); }
 BN_DEVICE uint16_t load_once(const uint16_t* p) { return __ldcs(p); }
+BN_DEVICE double load_once(const double* p) { return __ldcs(p); }
 
 BN_DEVICE void store(Packed* p, const Packed& v) {
   asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(p), "r"(v.word[0]), "r"(v.word[1]),

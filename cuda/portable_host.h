@@ -34,11 +34,24 @@ inline uint32_t bits_of_float(float v) {
   memcpy(&bits, &v, sizeof bits);
   return bits;
 }
+inline double double_of_bits(uint64_t bits) {
+  double v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+inline uint64_t bits_of_double(double v) {
+  uint64_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  return bits;
+}
 
 // Compile with -ffp-contract=off: then each of these rounds once.
 inline float fma_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float add_rn(float a, float b) { return a + b; }
 inline float sub_rn(float a, float b) { return a - b; }
+inline double fma_rn(double a, double b, double c) { return fma(a, b, c); }
+inline double add_rn(double a, double b) { return a + b; }
+inline double sub_rn(double a, double b) { return a - b; }
 
 // A GPU faults on a misaligned access, where the host would forgive it.
 template <class T>
