@@ -13,8 +13,8 @@ import org.fusednorm.Engine;
 import org.fusednorm.EngineProvider;
 
 /**
- * Tells what was found of CUDA. This version has kernels and finds the GPU, but has no engine that
- * computes there yet, so the backend is never available.
+ * Tells what was found of CUDA and opens the {@link CudaEngine}. Some verbs are missing in it yet,
+ * so the backend is never offered as available.
  */
 public final class CudaProvider implements EngineProvider {
   static final String NAME = "cuda";
@@ -88,6 +88,19 @@ public final class CudaProvider implements EngineProvider {
 
   @Override
   public Engine open(int index) {
-    throw new BackendException(NAME + " is unavailable: " + availability().cause());
+    CudaStatus status = CudaDriver.status();
+    if (!status.available()) {
+      throw new BackendException(NAME + " is unavailable: " + status.cause());
+    }
+    if (index >= status.devices().size()) {
+      throw new BackendException(
+          "there is no " + NAME + ":" + index + " among " + status.devices().size() + " GPU(s)");
+    }
+    try {
+      CudaImage image = CudaImage.load().orElseThrow();
+      return new CudaEngine(index, status.devices().get(index), status.driverVersion(), image);
+    } catch (IOException e) {
+      throw new BackendException(e.getMessage(), e);
+    }
   }
 }
