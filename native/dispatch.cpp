@@ -66,3 +66,19 @@ ENTRY(activationGradient)
   kKernels[isa]->activation_gradient(function, pointer<const float>(y), pointer<const float>(dy),
                                      pointer<float>(dx), n);
 }
+
+ENTRY(gatherBytes)
+(JNIEnv*, jclass, jint isa, jlong table, jlong rows, jlong out, jlong columns, jdouble scale,
+ jlong from, jlong to) {
+  kKernels[isa]->gather_bytes({pointer<const uint8_t>(table), pointer<const int64_t>(rows),
+                               pointer<float>(out), columns, scale},
+                              from, to);
+}
+
+ENTRY(sgd)
+(JNIEnv*, jclass, jint isa, jlong value, jlong gradient, jlong velocity, jfloat rate, jfloat kept,
+ jfloat decay, jlong from, jlong to) {
+  kKernels[isa]->sgd({pointer<float>(value), pointer<const float>(gradient),
+                      pointer<float>(velocity), rate, kept, decay},
+                     from, to);
+}

@@ -6,6 +6,7 @@
 #include "functions.h"
 #include "planes.h"
 #include "rows.h"
+#include "training.h"
 
 namespace {
 
@@ -78,4 +79,5 @@ void input_gradient(const Call& call, const Range& r) {
 #define TABLE(isa) TABLE_OF(isa)
 
 const fusednorm::Kernels fusednorm::TABLE(FUSEDNORM_ISA) = {
-    moments, normalize, gradient_sums, input_gradient, activate, activation_gradient};
+    moments,  normalize,           gradient_sums, input_gradient,
+    activate, activation_gradient, gather_bytes,  sgd};

@@ -50,6 +50,25 @@ struct Range {
 // The most columns of a range, or lanes of a tile of rows.
 constexpr int64_t kMostLanes = 1024;
 
+// Rows of a table of bytes, by number.
+struct Gather {
+  const uint8_t* table;
+  const int64_t* rows;
+  float* out;
+  int64_t columns;
+  double scale;
+};
+
+// A step of gradient descent.
+struct Descent {
+  float* value;
+  const float* gradient;
+  float* velocity;  // or null
+  float rate;
+  float kept;  // of the velocity: the momentum
+  float decay;
+};
+
 struct Kernels {
   // part, part2 = mean and M2 of x.
   void (*moments)(const Call&, const Range&);
@@ -62,6 +81,10 @@ struct Kernels {
   // y = f(x) and dx = dy f'(.) from y = f(.): 0 sigmoid, 1 tanh, 2 relu.
   void (*activate)(int function, const float* x, float* y, int64_t n);
   void (*activation_gradient)(int function, const float* y, const float* dy, float* dx, int64_t n);
+  // Rows from .. to - 1 of out.
+  void (*gather_bytes)(const Gather&, int64_t from, int64_t to);
+  // Elements from .. to - 1.
+  void (*sgd)(const Descent&, int64_t from, int64_t to);
 };
 
 extern const Kernels kernels_sse2;

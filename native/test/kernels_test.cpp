@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <vector>
+
 using fusednorm::Call;
 using fusednorm::Kernels;
 using fusednorm::Range;
@@ -221,6 +223,41 @@ void test_functions(const Kernels& kernels, bool at_end) {
   }
 }
 
+void test_training(const Kernels& kernels, bool at_end) {
+  for (int64_t n = 1; n < 70; ++n) {
+    Numbers value(n, 0, at_end), gradient(n, 0, at_end), velocity(n, 0, at_end);
+    for (int64_t i = 0; i < n; ++i) {
+      value.set(i, next());
+      gradient.set(i, next());
+      velocity.set(i, next());
+    }
+    for (int i = 0; i < 2; ++i) {
+      float* const kept = i == 0 ? nullptr : (float*)velocity.address();
+      std::vector<double> expected(n);
+      for (int64_t j = 0; j < n; ++j) {
+        const double d = gradient.get(j) + 0.25 * value.get(j) + (kept ? 0.5 * kept[j] : 0);
+        expected[j] = value.get(j) - 0.125 * d;
+      }
+      kernels.sgd(
+          {(float*)value.address(), (const float*)gradient.address(), kept, 0.125f, 0.5f, 0.25f}, 0,
+          n);
+      for (int64_t j = 0; j < n; ++j) compare("sgd", j, expected[j], value.get(j), 1e-6);
+    }
+    // Three rows of n bytes, the last one first.
+    Guarded table(3 * n, at_end), rows(3 * 8, at_end), out(3 * 4 * n, at_end);
+    for (int64_t i = 0; i < 3 * n; ++i) table.data()[i] = (char)(i * 31 + 200);
+    const int64_t order[3] = {2, 0, 1};
+    memcpy(rows.data(), order, sizeof order);
+    kernels.gather_bytes({(const uint8_t*)table.data(), (const int64_t*)rows.data(),
+                          (float*)out.data(), n, 1.0 / 255},
+                         0, 3);
+    for (int64_t i = 0; i < 3 * n; ++i) {
+      const uint8_t byte = (uint8_t)table.data()[order[i / n] * n + i % n];
+      compare("gather", i, (float)(byte / 255.0), ((float*)out.data())[i], 1e-7);
+    }
+  }
+}
+
 void test_all(const char* name, const Kernels& kernels) {
   // One short of, at and past the lengths at which loops change; several tiles and blocks.
   const Shape shapes[] = {{1, 1, 2},    {3, 2, 7},     {5, 3, 15},    {5, 4, 16},   {2, 3, 17},
@@ -238,6 +275,8 @@ void test_all(const char* name, const Kernels& kernels) {
   }
   test_functions(kernels, false);
   test_functions(kernels, true);
+  test_training(kernels, false);
+  test_training(kernels, true);
   printf("native: kernels for %s: %lld calls between guard pages\n", name, (long long)tests);
 }
 

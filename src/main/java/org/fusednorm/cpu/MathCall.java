@@ -48,6 +48,7 @@ final class MathCall extends Job {
   private long columns;
   private long total;
   private long rowsPerItem;
+  private double scale;
   private double rate;
   private double kept;
   private double decay;
@@ -191,19 +192,8 @@ final class MathCall extends Job {
     }
     long end = Math.min(total, (item + 1L) * ITEM);
     long from = (long) item * ITEM;
-    if (isa != null && x.type == DType.F32 && verb == Verb.ACTIVATE) {
-      Simd.activate(
-          isa.ordinal(), function.ordinal(), x.address(from), y.address(from), end - from);
-      return;
-    }
-    if (isa != null && x.type == DType.F32 && verb == Verb.ACTIVATION_GRADIENT) {
-      Simd.activationGradient(
-          isa.ordinal(),
-          function.ordinal(),
-          x.address(from),
-          z.address(from),
-          y.address(from),
-          end - from);
+    if (isa != null && x.type == DType.F32 && verb != Verb.SQUARED_NORM) {
+      elements(from, end);
       return;
     }
     double sum = 0;
@@ -212,6 +202,35 @@ final class MathCall extends Job {
     }
     if (verb == Verb.SQUARED_NORM) {
       part[item] = sum;
+    }
+  }
+
+  /** The same as {@link #chunk}, by native code. */
+  private void elements(long from, long end) {
+    int set = isa.ordinal();
+    switch (verb) {
+      case ACTIVATE ->
+          Simd.activate(set, function.ordinal(), x.address(from), y.address(from), end - from);
+      case ACTIVATION_GRADIENT ->
+          Simd.activationGradient(
+              set,
+              function.ordinal(),
+              x.address(from),
+              z.address(from),
+              y.address(from),
+              end - from);
+      case SGD ->
+          Simd.sgd(
+              set,
+              y.address(0),
+              x.address(0),
+              z.address(0),
+              (float) rate,
+              (float) kept,
+              (float) decay,
+              from,
+              end);
+      default -> throw new AssertionError(verb);
     }
   }
 
@@ -409,6 +428,7 @@ final class MathCall extends Job {
             "row " + row + " at position " + i + " is not in 0.." + (entries - 1));
       }
     }
+    this.scale = scale;
     if (x.type != y.type) {
       for (int v = 0; v < 256; v++) {
         productd[v] = v * scale;
@@ -419,7 +439,10 @@ final class MathCall extends Job {
   }
 
   private void gather(long from, long to, Scratch s) {
-    if (x.type != y.type) {
+    if (isa != null && x.type != y.type && y.type == DType.F32) {
+      Simd.gatherBytes(
+          isa.ordinal(), x.address(0), labels.address(0), y.address(0), columns, scale, from, to);
+    } else if (x.type != y.type) {
       touch(from, to, s);
       for (long r = from; r < to; r++) {
         long row = label(labels, r) * columns;

@@ -100,4 +100,20 @@ final class Simd {
 
   /** dx = dy f'(.) over n floats, from y = f(.). */
   static native void activationGradient(int isa, int f, long y, long dy, long dx, long n);
+
+  /** out[i, :] = scale table[rows[i], :], a table of bytes and I64 rows, for from <= i < to. */
+  static native void gatherBytes(
+      int isa, long table, long rows, long out, long columns, double scale, long from, long to);
+
+  /** Gradient descent of the floats from..to-1; velocity is 0 where there is none. */
+  static native void sgd(
+      int isa,
+      long value,
+      long gradient,
+      long velocity,
+      float rate,
+      float kept,
+      float decay,
+      long from,
+      long to);
 }

@@ -1,5 +1,6 @@
 package org.fusednorm.cpu;
 
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -7,14 +8,25 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.List;
+import java.util.Random;
 import java.util.function.DoubleUnaryOperator;
+import org.fusednorm.Backend;
+import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
+import org.fusednorm.Scalar;
+import org.fusednorm.Scope;
+import org.fusednorm.Shape;
+import org.fusednorm.Tensor;
+import org.fusednorm.TestBackends;
 import org.fusednorm.host.Isa;
 import org.fusednorm.host.NativeLibrary;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** Activations of every instruction set against StrictMath, over numbers of every exponent. */
+/**
+ * Activations of every instruction set against StrictMath, over numbers of every exponent; what
+ * else a training step does, against plain Java.
+ */
 class NativeFunctionsTest {
   private static final double LIMIT = 2.5e-7;
 
@@ -146,6 +158,36 @@ class NativeFunctionsTest {
           assertEquals(n - 7.5f, dy.v.get(n), "behind the end");
         }
       }
+    }
+  }
+
+  @Test
+  void trainingStepIsThatOfPlainJava() {
+    for (boolean velocity : new boolean[] {false, true}) {
+      byte[] expected = trained(null, velocity);
+      for (Isa isa : isas) {
+        assertArrayEquals(expected, trained(isa, velocity), isa + " with velocity: " + velocity);
+      }
+    }
+  }
+
+  /** A step of gradient descent over a gathered batch; the plain-Java twin for null. */
+  private static byte[] trained(Isa isa, boolean velocity) {
+    int n = 5_003;
+    try (Backend b = TestBackends.over(new CpuEngine(2, isa));
+        Scope m = b.scope()) {
+      byte[] pixels = new byte[7 * n];
+      new Random(5).nextBytes(pixels);
+      Tensor table = m.empty(Shape.of(7, n), DType.U8).copyFrom(ByteBuffer.wrap(pixels));
+      Tensor rows = m.empty(Shape.of(9), DType.I64).copyFrom(6L, 0L, 3L, 3L, 1L, 5L, 2L, 4L, 6L);
+      Tensor x = m.empty(Shape.of(9, n), DType.F32);
+      b.math().gather(table, rows, 1.0 / 255, x);
+      Tensor old = velocity ? x.batch(6, 9) : null;
+      Scalar kept = velocity ? m.scalar(0.9) : null;
+      b.math().sgd(x.batch(0, 3), x.batch(3, 6), old, m.scalar(0.3), kept, m.scalar(0.01));
+      ByteBuffer all = ByteBuffer.allocate(9 * 4 * n);
+      x.copyTo(all);
+      return all.array();
     }
   }
 }
