@@ -76,7 +76,12 @@ public final class Backend implements Memory, AutoCloseable {
 
   /** What is allocated now. */
   public MemoryReport memory() {
-    return new MemoryReport(bytesInUse.get(), peakBytes.get(), allocations.size());
+    return new MemoryReport(
+        bytesInUse.get(),
+        peakBytes.get(),
+        allocations.size(),
+        engine.heldBytes(),
+        engine.cachedBytes());
   }
 
   @Override
@@ -112,10 +117,14 @@ public final class Backend implements Memory, AutoCloseable {
     }
     boolean done = false;
     try {
-      step.run();
+      try {
+        step.run();
+      } finally {
+        recorder = null;
+      }
+      made.capture();
       done = true;
     } finally {
-      recorder = null;
       if (!done) {
         made.close();
       }
@@ -161,8 +170,13 @@ public final class Backend implements Memory, AutoCloseable {
   public void close() {
     notInHost();
     noHostAccessWhileRecording("close");
+    RuntimeException failure = null;
     for (Recording r : new ArrayList<>(recordings)) {
-      r.close();
+      try {
+        r.close();
+      } catch (RuntimeException e) {
+        failure = failure == null ? e : failure;
+      }
     }
     if (lifetime.close(this)) {
       // An allocation that was going on may add itself yet.
@@ -173,9 +187,14 @@ public final class Backend implements Memory, AutoCloseable {
       long stamp = memoryInUse.writeLock();
       try {
         engine.close();
+      } catch (RuntimeException e) {
+        failure = failure == null ? e : failure;
       } finally {
         memoryInUse.unlockWrite(stamp);
       }
+    }
+    if (failure != null) {
+      throw failure;
     }
   }
 

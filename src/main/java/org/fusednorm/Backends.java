@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.ServiceLoader;
 import java.util.StringJoiner;
+import java.util.function.BiFunction;
 
 /**
  * Finds and opens backends: {@code cuda}, {@code cpu} and {@code reference}, in this order of
@@ -89,6 +90,23 @@ public final class Backends {
    * @throws BackendException when the backend is missing here, with cause and cure
    */
   public static Backend open(String spec) {
+    return open(spec, EngineProvider::open);
+  }
+
+  /**
+   * Opens a backend whose work goes to a stream of somebody else, in order with what the owner
+   * queues there. The stream belongs to the device's primary context, the one of the CUDA runtime,
+   * and outlives the backend; reads of tensors wait for what was queued on it before.
+   *
+   * @param spec as in {@link #open}
+   * @param cuStream address of the CUstream (a cudaStream_t is one); 0 is the default stream
+   * @throws BackendException also for a backend without streams, all but {@code cuda}
+   */
+  public static Backend onStream(String spec, long cuStream) {
+    return open(spec, (p, index) -> p.openOnStream(index, cuStream));
+  }
+
+  private static Backend open(String spec, BiFunction<EngineProvider, Integer, Engine> opening) {
     String[] parts = spec.trim().toLowerCase(Locale.ROOT).split(":", 2);
     int index = 0;
     if (parts.length == 2) {
@@ -105,7 +123,7 @@ public final class Backends {
         if (!a.available()) {
           throw new BackendException(p.name() + " is unavailable: " + a.cause() + "; " + a.cure());
         }
-        return new Backend(p.open(index));
+        return new Backend(opening.apply(p, index));
       }
     }
     String names = String.join(", ", PROVIDERS.stream().map(EngineProvider::name).toList());

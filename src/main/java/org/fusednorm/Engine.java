@@ -40,6 +40,16 @@ public interface Engine extends AutoCloseable {
   /** Gives memory of {@link #allocate} back, after the work queued so far. */
   void free(Storage s);
 
+  /** Bytes taken from the device for all that is allocated, for work and to be kept. */
+  default long heldBytes() {
+    return 0;
+  }
+
+  /** Part of {@link #heldBytes}: bytes of freed memory that the next allocations get. */
+  default long cachedBytes() {
+    return 0;
+  }
+
   /** Describes the {@code bytes} bytes of a direct buffer from {@code position} on. */
   Storage wrap(ByteBuffer direct, int position, int bytes);
 
@@ -67,6 +77,26 @@ public interface Engine extends AutoCloseable {
 
   /** Runs {@code r} in the order of the queued work. */
   void host(Runnable r);
+
+  /** Launches that were captured. */
+  interface Graph extends AutoCloseable {
+    /** Queues all of them. */
+    void launch();
+
+    /** Lets them go, after the work queued so far. */
+    @Override
+    void close();
+  }
+
+  /**
+   * Captures work, calls of verbs that were made once just before, so that it starts faster than
+   * call by call.
+   *
+   * @return null where nothing would be faster
+   */
+  default Graph capture(List<Runnable> work) {
+    return null;
+  }
 
   /** Bytes of the ReLU gate that a residual forward of this shape keeps; the layout is its own. */
   long gateBytes(Shape s);

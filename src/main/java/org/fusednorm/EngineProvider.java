@@ -22,4 +22,15 @@ public interface EngineProvider {
    * @throws BackendException when the device does not exist or cannot be opened
    */
   Engine open(int index);
+
+  /**
+   * Opens an engine whose work goes to a stream of somebody else.
+   *
+   * @param index number of the device, from 0
+   * @param stream the address of the stream, a CUstream or cudaStream_t
+   * @throws BackendException also where there are no streams
+   */
+  default Engine openOnStream(int index, long stream) {
+    throw new BackendException("the " + name() + " backend has no streams: open it without one");
+  }
 }

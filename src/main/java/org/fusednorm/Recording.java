@@ -19,7 +19,16 @@ public final class Recording implements AutoCloseable {
   private final List<Runnable> launches = new ArrayList<>();
   private final List<Tensor> pinned = new ArrayList<>();
   private final List<Pass> passes = new ArrayList<>();
+
+  /**
+   * What a replay does: a launch, a function of the host or a graph of all launches between two
+   * such functions. Those stay outside of graphs, because JCuda keeps a function for one call only.
+   */
+  private final List<Part> parts = new ArrayList<>();
+
   private final Lifetime lifetime;
+
+  private record Part(Runnable launch, boolean host, Engine.Graph graph) {}
 
   Recording(Backend backend, Thread thread) {
     this.backend = backend;
@@ -53,6 +62,36 @@ public final class Recording implements AutoCloseable {
     }
   }
 
+  /** Ends the recording: has the engine make graphs of it, if it can. */
+  void capture() {
+    long stamp = backend.enter();
+    try {
+      for (int from = 0, to; from < names.size(); from = to) {
+        to = from + 1;
+        if (isHost(from)) {
+          parts.add(new Part(launches.get(from), true, null));
+          continue;
+        }
+        while (to < names.size() && !isHost(to)) {
+          to++;
+        }
+        List<Runnable> between = launches.subList(from, to);
+        Engine.Graph graph = backend.engine().capture(between);
+        if (graph != null) {
+          parts.add(new Part(graph::launch, false, graph));
+        } else {
+          between.forEach(launch -> parts.add(new Part(launch, false, null)));
+        }
+      }
+    } finally {
+      backend.leave(stamp);
+    }
+  }
+
+  private boolean isHost(int i) {
+    return names.get(i).equals(HOST);
+  }
+
   /** Names of the launches in order, for example {@code matmul}. */
   public List<String> launches() {
     return List.copyOf(names);
@@ -61,8 +100,9 @@ public final class Recording implements AutoCloseable {
   /** Runs the step again. */
   public void replay() {
     start();
-    for (int i = 0; i < launches.size(); i++) {
-      launch(i);
+    for (int i = 0; i < parts.size(); i++) {
+      Part p = parts.get(i);
+      run(p.launch(), p.host());
     }
   }
 
@@ -79,7 +119,7 @@ public final class Recording implements AutoCloseable {
     start();
     long before = System.nanoTime();
     for (int i = 0; i < launches.size(); i++) {
-      launch(i);
+      run(launches.get(i), isHost(i));
       backend.synchronize();
       long after = System.nanoTime();
       nanos[i] += after - before;
@@ -95,16 +135,16 @@ public final class Recording implements AutoCloseable {
     }
   }
 
-  private void launch(int i) {
-    if (names.get(i).equals(HOST)) {
-      launches.get(i).run();
+  private void run(Runnable launch, boolean host) {
+    if (host) {
+      launch.run();
       return;
     }
     long stamp = backend.enter();
     try {
       // Another thread may have closed this meanwhile, and then tensors.
       lifetime.check(this);
-      launches.get(i).run();
+      launch.run();
     } finally {
       backend.leave(stamp);
     }
@@ -120,6 +160,29 @@ public final class Recording implements AutoCloseable {
       pinned.clear();
       launches.clear();
       backend.forget(this);
+      closeGraphs();
+    }
+  }
+
+  private void closeGraphs() {
+    RuntimeException first = null;
+    long stamp = backend.enter();
+    try {
+      for (Part p : parts) {
+        try {
+          if (p.graph() != null) {
+            p.graph().close();
+          }
+        } catch (RuntimeException e) {
+          first = first == null ? e : first;
+        }
+      }
+    } finally {
+      parts.clear();
+      backend.leave(stamp);
+    }
+    if (first != null) {
+      throw first;
     }
   }
 

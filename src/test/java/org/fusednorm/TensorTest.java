@@ -12,8 +12,10 @@ import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
+import java.util.List;
 import org.fusednorm.host.NativeLibrary;
 import org.fusednorm.testing.Required;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -215,12 +217,12 @@ class TensorTest {
   @MethodSource(EACH)
   void memoryIsAccountedAndFreedByTheBackend(String name) {
     Backend b = Backends.open(name);
-    assertEquals(new MemoryReport(0, 0, 0), b.memory());
+    assertEquals(new MemoryReport(0, 0, 0, 0, 0), b.memory());
     Tensor t = b.empty(Shape.of(10), DType.F64);
     b.empty(Shape.of(5), DType.U8);
-    assertEquals(new MemoryReport(85, 85, 2), b.memory());
+    assertEquals(new MemoryReport(85, 85, 2, 0, 0), b.memory());
     t.close();
-    assertEquals(new MemoryReport(5, 85, 1), b.memory());
+    assertEquals(new MemoryReport(5, 85, 1, 0, 0), b.memory());
     b.close();
     b.close();
     assertEquals(0, b.memory().allocations());
@@ -273,5 +275,14 @@ class TensorTest {
   private static void assertMessage(String part, Runnable r) {
     String text = assertThrows(IllegalArgumentException.class, r::run).getMessage();
     assertTrue(text.contains(part), text);
+  }
+
+  @Test
+  void hostBackendsHaveNoStreamsToJoin() {
+    for (String name : List.of("cpu", "reference")) {
+      String text =
+          assertThrows(BackendException.class, () -> Backends.onStream(name, 0)).getMessage();
+      assertEquals("the " + name + " backend has no streams: open it without one", text);
+    }
   }
 }

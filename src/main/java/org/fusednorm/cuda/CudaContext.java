@@ -12,13 +12,13 @@ import jcuda.driver.JCudaDriver;
  * engine. A context is current for a thread, and any Java thread may call: so each way into the
  * driver leads through {@link #enter} and {@link #leave}, which give the thread back its own.
  */
-final class CudaContext implements AutoCloseable {
+final class CudaContext {
   private final CUdevice device = new CUdevice();
   private final CUcontext context = new CUcontext();
   private final CUcontext popped = new CUcontext();
   private final ReentrantLock lock = new ReentrantLock();
 
-  /** Takes the primary context of a device of the driver. */
+  /** Takes the primary context of a device of the driver, until {@link #release}. */
   CudaContext(int ordinal) {
     Cuda.check(JCudaDriver.cuDeviceGet(device, ordinal), "cuDeviceGet(" + ordinal + ")");
     Cuda.check(
@@ -36,10 +36,47 @@ final class CudaContext implements AutoCloseable {
     }
   }
 
+  /** Ends what {@link #enter} started. */
   void leave() {
     int result = JCudaDriver.cuCtxPopCurrent(popped);
     lock.unlock();
     Cuda.check(result, "cuCtxPopCurrent");
+  }
+
+  /** Gives things back with the context bound. */
+  void run(Releases releases) {
+    Runnable bound =
+        () -> {
+          enter();
+          try {
+            releases.run();
+          } finally {
+            leave();
+          }
+        };
+    Releases all = new Releases();
+    // Once more for the case that the first came to nothing because the context was refused.
+    all.add(bound);
+    all.add(bound);
+    all.run();
+  }
+
+  /** The lock alone, for what calls no driver. */
+  void lock() {
+    lock.lock();
+  }
+
+  void unlock() {
+    lock.unlock();
+  }
+
+  /** The context alone, for waits that may not keep others from queueing work. */
+  void bind() {
+    Cuda.check(JCudaDriver.cuCtxPushCurrent(context), "cuCtxPushCurrent");
+  }
+
+  void unbind() {
+    Cuda.check(JCudaDriver.cuCtxPopCurrent(popped), "cuCtxPopCurrent");
   }
 
   int attribute(int attribute) {
@@ -50,8 +87,7 @@ final class CudaContext implements AutoCloseable {
     return value[0];
   }
 
-  @Override
-  public void close() {
+  void release() {
     Cuda.check(JCudaDriver.cuDevicePrimaryCtxRelease(device), "cuDevicePrimaryCtxRelease");
   }
 }

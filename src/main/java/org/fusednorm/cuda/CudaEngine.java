@@ -2,8 +2,9 @@ package org.fusednorm.cuda;
 
 import java.nio.ByteBuffer;
 import java.util.List;
-import jcuda.Pointer;
+import java.util.concurrent.atomic.AtomicReference;
 import jcuda.driver.CUdeviceptr;
+import jcuda.driver.CUhostFn;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
@@ -32,30 +33,84 @@ final class CudaEngine implements Engine {
   private final Device device;
   private final CudaDevice gpu;
   private final String driverVersion;
+  private final Releases releases;
   private final CudaContext context;
-  private final CUstream stream = new CUstream();
+  private final CUstream stream;
+  private final CudaMemory memory;
   private final Launches launches;
+  private final CudaCopies copies;
   private final CudaNorm norm;
   private final CudaMath math;
   private final CUdeviceptr to = new CUdeviceptr();
   private final CUdeviceptr from = new CUdeviceptr();
 
-  CudaEngine(int index, CudaDevice gpu, String driverVersion, CudaImage image) {
-    device = new Device(CudaProvider.NAME, index);
+  /** The stream of captures, from the first on. */
+  private CUstream captures;
+
+  /** The first failure of a host function since the last wait. */
+  private final AtomicReference<Throwable> hostFailure = new AtomicReference<>();
+
+  private CudaEngine(
+      Device device,
+      CudaDevice gpu,
+      String driverVersion,
+      CudaImage image,
+      CUstream joined,
+      CudaContext context,
+      Releases releases) {
+    this.device = device;
     this.gpu = gpu;
     this.driverVersion = driverVersion;
-    context = new CudaContext(gpu.ordinal());
-    context.enter();
+    this.context = context;
+    this.releases = releases;
+    stream = joined != null ? joined : newStream();
+    memory = new CudaMemory(releases);
+    launches = new Launches(context, memory, image, stream, releases);
+    copies = new CudaCopies(context, launches, stream, releases);
+    norm = new CudaNorm(launches);
+    math = new CudaMath(launches);
+    releases.add(math::close);
+  }
+
+  /**
+   * Opens a device.
+   *
+   * @param joined the stream of somebody else that all work goes to; null for one of its own
+   */
+  static CudaEngine open(
+      Device device, CudaDevice gpu, String driverVersion, CudaImage image, CUstream joined) {
+    CudaContext context = new CudaContext(gpu.ordinal());
+    Releases releases = new Releases();
     try {
-      Cuda.check(
-          JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING),
-          "cuStreamCreate");
-      launches = new Launches(context, image, stream);
-      norm = new CudaNorm(launches);
-      math = new CudaMath(launches);
-    } finally {
-      context.leave();
+      context.enter();
+      try {
+        return new CudaEngine(device, gpu, driverVersion, image, joined, context, releases);
+      } finally {
+        context.leave();
+      }
+    } catch (RuntimeException e) {
+      try {
+        release(context, releases);
+      } catch (RuntimeException again) {
+        e.addSuppressed(again);
+      }
+      throw e;
     }
+  }
+
+  private static void release(CudaContext context, Releases releases) {
+    Releases all = new Releases();
+    all.add(context::release);
+    all.add(() -> context.run(releases));
+    all.run();
+  }
+
+  private CUstream newStream() {
+    CUstream made = new CUstream();
+    Cuda.check(
+        JCudaDriver.cuStreamCreate(made, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    releases.add("cuStreamDestroy", () -> JCudaDriver.cuStreamDestroy(made));
+    return made;
   }
 
   @Override
@@ -83,10 +138,7 @@ final class CudaEngine implements Engine {
   public Storage allocate(long bytes) {
     context.enter();
     try {
-      CUdeviceptr p = new CUdeviceptr();
-      int result = JCudaDriver.cuMemAlloc(p, Math.max(bytes, 1));
-      Cuda.check(result, "cuMemAlloc(" + bytes + " bytes)");
-      return new CudaStorage(Handles.get(p), bytes);
+      return memory.allocate(bytes);
     } finally {
       context.leave();
     }
@@ -94,12 +146,22 @@ final class CudaEngine implements Engine {
 
   @Override
   public void free(Storage s) {
-    context.enter();
+    context.lock();
     try {
-      Cuda.check(JCudaDriver.cuMemFree(Handles.set(to, s.address())), "cuMemFree");
+      memory.free((CudaStorage) s);
     } finally {
-      context.leave();
+      context.unlock();
     }
+  }
+
+  @Override
+  public long heldBytes() {
+    return memory.held();
+  }
+
+  @Override
+  public long cachedBytes() {
+    return memory.cached();
   }
 
   @Override
@@ -114,34 +176,14 @@ final class CudaEngine implements Engine {
   }
 
   @Override
-  public void upload(ByteBuffer source, int at, Storage s, long offset, int bytes) {
-    ByteBuffer direct = ByteBuffer.allocateDirect(bytes).put(0, source, at, bytes);
-    context.enter();
-    try {
-      Handles.set(to, s.address() + offset);
-      Cuda.check(
-          JCudaDriver.cuMemcpyHtoDAsync(to, Pointer.toBuffer(direct), bytes, stream),
-          "cuMemcpyHtoDAsync");
-      Cuda.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-    } finally {
-      context.leave();
-    }
+  public void upload(ByteBuffer source, int at, Storage target, long offset, int bytes) {
+    copies.upload(source, at, target.address() + offset, bytes);
   }
 
   @Override
-  public void download(Storage s, long offset, ByteBuffer target, int at, int bytes) {
-    ByteBuffer direct = ByteBuffer.allocateDirect(bytes);
-    context.enter();
-    try {
-      Handles.set(from, s.address() + offset);
-      Cuda.check(
-          JCudaDriver.cuMemcpyDtoHAsync(Pointer.toBuffer(direct), from, bytes, stream),
-          "cuMemcpyDtoHAsync");
-      Cuda.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-    } finally {
-      context.leave();
-    }
-    target.put(at, direct, 0, bytes);
+  public void download(Storage source, long offset, ByteBuffer target, int at, int bytes) {
+    copies.download(source.address() + offset, target, at, bytes);
+    settle();
   }
 
   @Override
@@ -179,16 +221,65 @@ final class CudaEngine implements Engine {
   public void synchronize() {
     context.enter();
     try {
-      Cuda.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
+      launches.fetchComplaint();
+    } finally {
+      context.leave();
+    }
+    context.bind();
+    try {
+      launches.waited(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
+    } finally {
+      context.unbind();
+    }
+    settle();
+  }
+
+  /** Throws what came up in the work that was waited for. */
+  private void settle() {
+    Throwable failure = hostFailure.getAndSet(null);
+    if (failure != null) {
+      throw new BackendException("a host function failed: " + failure, failure);
+    }
+    if (launches.hasComplaint()) {
+      context.enter();
+      try {
+        throw math.complaint(launches.takeComplaint());
+      } finally {
+        context.leave();
+      }
+    }
+  }
+
+  /** On a thread of the driver, which must not see an exception: that goes to the next wait. */
+  @Override
+  public void host(Runnable r) {
+    CUhostFn function =
+        nothing -> {
+          try {
+            r.run();
+          } catch (Throwable t) {
+            hostFailure.compareAndSet(null, t);
+          }
+        };
+    context.enter();
+    try {
+      Cuda.check(JCudaDriver.cuLaunchHostFunc(stream, function, null), "cuLaunchHostFunc");
     } finally {
       context.leave();
     }
   }
 
   @Override
-  public void host(Runnable r) {
-    synchronize();
-    r.run();
+  public Graph capture(List<Runnable> work) {
+    context.enter();
+    try {
+      if (captures == null) {
+        captures = newStream();
+      }
+      return new CudaGraph(context, launches, stream, captures, work);
+    } finally {
+      context.leave();
+    }
   }
 
   @Override
@@ -198,9 +289,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void moments(Tensor x, Moments out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.moments(x, out);
     } finally {
       context.leave();
@@ -209,9 +299,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void merge(Tensor gathered, int parts, Moments out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.merge(gathered, parts, out);
     } finally {
       context.leave();
@@ -220,9 +309,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void merge(Tensor gathered, int parts, Sums out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.merge(gathered, parts, out);
     } finally {
       context.leave();
@@ -231,9 +319,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void coefficients(Moments m, Affine a, double eps, Saved out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.coefficients(m, a, eps, out);
     } finally {
       context.leave();
@@ -242,9 +329,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void coefficients(Running r, Affine a, double eps, Saved out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.coefficients(r, a, eps, out);
     } finally {
       context.leave();
@@ -253,9 +339,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void normalize(Tensor x, Saved s, Activation f, Tensor residual, Tensor y) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.normalize(x, s, f, residual, y);
     } finally {
       context.leave();
@@ -264,9 +349,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void gradientSums(Tensor dy, Tensor x, Saved s, Activation f, Sums out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.gradientSums(dy, x, s, f, out);
     } finally {
       context.leave();
@@ -276,9 +360,8 @@ final class CudaEngine implements Engine {
   @Override
   public void inputGradient(
       Tensor dy, Tensor x, Saved s, Sums total, Activation f, Tensor dx, Tensor dResidual) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.inputGradient(dy, x, s, total, f, dx, dResidual);
     } finally {
       context.leave();
@@ -287,9 +370,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void gradients(Sums s, Affine gradients, Write w) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.gradients(s, gradients, w);
     } finally {
       context.leave();
@@ -299,9 +381,8 @@ final class CudaEngine implements Engine {
   @Override
   public void forward(
       Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.forward(x, a, eps, f, residual, out, y);
     } finally {
       context.leave();
@@ -311,9 +392,8 @@ final class CudaEngine implements Engine {
   @Override
   public void backward(
       Tensor dy, Tensor x, Saved s, Activation f, Sums out, Tensor dx, Tensor dResidual) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.backward(dy, x, s, f, out, dx, dResidual);
     } finally {
       context.leave();
@@ -323,9 +403,8 @@ final class CudaEngine implements Engine {
   @Override
   public void infer(
       Tensor x, Running r, Affine a, double eps, Activation f, Tensor residual, Tensor y) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.infer(x, r, a, eps, f, residual, y);
     } finally {
       context.leave();
@@ -334,9 +413,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void commit(List<Saved> s, List<Running> r) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       norm.commit(s, r);
     } finally {
       context.leave();
@@ -346,9 +424,8 @@ final class CudaEngine implements Engine {
   @Override
   public void matmul(
       Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.matmul(a, transposeA, b, transposeB, c, w);
     } finally {
       context.leave();
@@ -357,9 +434,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void addBias(Tensor x, Tensor bias, Tensor y) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.addBias(x, bias, y);
     } finally {
       context.leave();
@@ -368,9 +444,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void biasGradient(Tensor dy, Tensor dbias, Write w) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.biasGradient(dy, dbias, w);
     } finally {
       context.leave();
@@ -379,9 +454,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void activate(Nonlinearity f, Tensor x, Tensor y) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.activate(f, x, y);
     } finally {
       context.leave();
@@ -390,9 +464,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void activationGradient(Nonlinearity f, Tensor y, Tensor dy, Tensor dx) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.activationGradient(f, y, dy, dx);
     } finally {
       context.leave();
@@ -401,9 +474,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void softmaxCrossEntropy(Tensor logits, Tensor labels, Tensor loss, Tensor dlogits) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.softmaxCrossEntropy(logits, labels, loss, dlogits);
     } finally {
       context.leave();
@@ -412,9 +484,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void correct(Tensor logits, Tensor labels, Tensor count, Write w) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.correct(logits, labels, count, w);
     } finally {
       context.leave();
@@ -429,9 +500,8 @@ final class CudaEngine implements Engine {
       Scalar learningRate,
       Scalar momentum,
       Scalar weightDecay) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
     } finally {
       context.leave();
@@ -440,9 +510,8 @@ final class CudaEngine implements Engine {
 
   @Override
   public void gather(Tensor table, Tensor rows, double scale, Tensor out) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.gather(table, rows, scale, out);
     } finally {
       context.leave();
@@ -451,26 +520,23 @@ final class CudaEngine implements Engine {
 
   @Override
   public void squaredNorm(Tensor x, Tensor out, Write w) {
-    context.enter();
+    enter();
     try {
-      launches.reset();
       math.squaredNorm(x, out, w);
     } finally {
       context.leave();
     }
   }
 
+  /** For a verb. */
+  private void enter() {
+    context.enter();
+    launches.reset();
+  }
+
   @Override
   public void close() {
-    context.enter();
-    try {
-      Cuda.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-      math.close();
-      launches.close();
-      Cuda.check(JCudaDriver.cuStreamDestroy(stream), "cuStreamDestroy");
-    } finally {
-      context.leave();
-    }
-    context.close();
+    releases.add("cuStreamSynchronize", () -> JCudaDriver.cuStreamSynchronize(stream));
+    release(context, releases);
   }
 }

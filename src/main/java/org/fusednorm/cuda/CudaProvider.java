@@ -6,9 +6,11 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.stream.Collectors;
+import jcuda.driver.CUstream;
 import org.fusednorm.Availability;
 import org.fusednorm.Availability.Part;
 import org.fusednorm.BackendException;
+import org.fusednorm.Device;
 import org.fusednorm.Engine;
 import org.fusednorm.EngineProvider;
 
@@ -88,6 +90,15 @@ public final class CudaProvider implements EngineProvider {
 
   @Override
   public Engine open(int index) {
+    return open(index, null);
+  }
+
+  @Override
+  public Engine openOnStream(int index, long stream) {
+    return open(index, Handles.stream(stream));
+  }
+
+  private Engine open(int index, CUstream stream) {
     CudaStatus status = CudaDriver.status();
     if (!status.available()) {
       throw new BackendException(NAME + " is unavailable: " + status.cause());
@@ -98,7 +109,12 @@ public final class CudaProvider implements EngineProvider {
     }
     try {
       CudaImage image = CudaImage.load().orElseThrow();
-      return new CudaEngine(index, status.devices().get(index), status.driverVersion(), image);
+      return CudaEngine.open(
+          new Device(NAME, index),
+          status.devices().get(index),
+          status.driverVersion(),
+          image,
+          stream);
     } catch (IOException e) {
       throw new BackendException(e.getMessage(), e);
     }

@@ -67,6 +67,7 @@ final class Kernel {
     if (result != CUresult.CUDA_SUCCESS) {
       throw failure(result, gridX, gridY, block, sharedBytes);
     }
+    launches.launched(this);
   }
 
   private void raiseSharedLimit(int bytes) {

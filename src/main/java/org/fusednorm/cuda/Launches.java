@@ -9,6 +9,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.StringJoiner;
 import jcuda.Pointer;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUfunction;
@@ -16,6 +17,7 @@ import jcuda.driver.CUmodule;
 import jcuda.driver.CUresult;
 import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
+import org.fusednorm.BackendException;
 
 /**
  * What the verbs need to launch kernels: the entries of the image, the device's properties, memory
@@ -23,46 +25,79 @@ import jcuda.driver.JCudaDriver;
  * here is called within {@link CudaContext#enter} and {@link CudaContext#leave}, as every verb of
  * {@link CudaNorm} and {@link CudaMath} is.
  */
-final class Launches implements AutoCloseable {
+final class Launches {
   /** Arguments of one launch at most. */
   static final int ARGUMENTS = 62;
 
   /** 64-bit words of {@link #complaint()}. */
   static final int COMPLAINT_WORDS = 4;
 
-  private static final int BLOCK_BYTES = 8 * (ARGUMENTS + 2);
   private static final int FIRST_ARGUMENT = 8;
+  private static final int BEHIND_ARGUMENTS = FIRST_ARGUMENT + 8 * ARGUMENTS;
+  private static final int COMPLAINT_BYTES = 8 * COMPLAINT_WORDS;
+  private static final long WORKSPACE_GRAIN = 64 << 10;
 
   private final int architecture;
   private final int multiprocessors;
   private final int sharedMemory;
-  private final CUmodule module = new CUmodule();
   private final Map<String, Kernel> kernels = new HashMap<>();
+  private final CudaMemory memory;
 
   /**
-   * The parameters of a launch as the driver wants them, an array with the address of the one
-   * struct, and that struct behind it. The driver copies both, so one block serves all launches.
+   * Pinned: the parameters of a launch as the driver wants them, an array with the address of the
+   * one struct, and that struct behind it (the driver copies both, so one serves all launches); and
+   * then what kernels complained of, as of the last wait.
    */
   private final Pointer block = new Pointer();
 
-  private ByteBuffer arguments;
+  private final ByteBuffer words;
   private int cursor = FIRST_ARGUMENT;
   private CUstream stream;
-  private final CUdeviceptr complaint = new CUdeviceptr();
-  private final CUdeviceptr workspace = new CUdeviceptr();
-  private long workspaceBytes;
+  private Workspace workspace;
+  private boolean capturing;
 
-  Launches(CudaContext context, CudaImage image, CUstream stream) {
+  private final CUdeviceptr complaint = new CUdeviceptr();
+  private final CUdeviceptr pointer = new CUdeviceptr();
+  private final Pointer fetched = new Pointer();
+  private boolean mayComplain;
+  private boolean mayComplainOutside;
+
+  // For the text of a failure that shows at a wait.
+  private final Object[] recent = new Object[4];
+  private long launched;
+
+  Launches(
+      CudaContext context, CudaMemory memory, CudaImage image, CUstream stream, Releases releases) {
+    this.memory = memory;
     this.stream = stream;
     architecture =
         10 * context.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
             + context.attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
     multiprocessors = context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     sharedMemory = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+    load(image, releases);
+
+    int bytes = BEHIND_ARGUMENTS + COMPLAINT_BYTES;
+    Cuda.check(JCudaDriver.cuMemAllocHost(block, bytes), "cuMemAllocHost(" + bytes + " bytes)");
+    releases.add("cuMemFreeHost", () -> JCudaDriver.cuMemFreeHost(block));
+    words = block.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
+    words.putLong(0, Handles.get(block) + FIRST_ARGUMENT);
+    Handles.set(fetched, Handles.get(block) + BEHIND_ARGUMENTS);
+    CudaStorage place = memory.allocate(COMPLAINT_BYTES);
+    releases.add(() -> memory.free(place));
+    Handles.set(complaint, place.address());
+    forgiveComplaint();
+    workspace = workspaceOf(WORKSPACE_GRAIN);
+    releases.add(() -> workspace.drop());
+  }
+
+  private void load(CudaImage image, Releases releases) {
+    CUmodule module = new CUmodule();
     Cuda.check(
         JCudaDriver.cuModuleLoadDataEx(
             module, Pointer.toBuffer(image.bytes()), 0, new int[0], new Pointer()),
         "cuModuleLoadDataEx(" + CudaImage.RESOURCE + ")");
+    releases.add("cuModuleUnload", () -> JCudaDriver.cuModuleUnload(module));
     for (String entry : CudaKernels.ENTRIES) {
       CUfunction f = new CUfunction();
       int result = JCudaDriver.cuModuleGetFunction(f, module, entry);
@@ -72,13 +107,6 @@ final class Launches implements AutoCloseable {
         throw Cuda.failure(result, "cuModuleGetFunction(" + entry + ")");
       }
     }
-    Cuda.check(JCudaDriver.cuMemAllocHost(block, BLOCK_BYTES), "cuMemAllocHost");
-    arguments = block.getByteBuffer(0, BLOCK_BYTES).order(ByteOrder.nativeOrder());
-    arguments.putLong(0, Handles.get(block) + FIRST_ARGUMENT);
-    Cuda.check(JCudaDriver.cuMemAlloc(complaint, 8 * COMPLAINT_WORDS), "cuMemAlloc");
-    Cuda.check(
-        JCudaDriver.cuMemsetD8Async(complaint, (byte) 0, 8 * COMPLAINT_WORDS, stream),
-        "cuMemsetD8Async");
   }
 
   /** Compute capability without its point: 90 for 9.0. */
@@ -109,21 +137,32 @@ final class Launches implements AutoCloseable {
   /**
    * Device memory for intermediate results, aligned to 256 bytes. Zero when it is new; whoever
    * writes to it leaves zeros where others expect them. The same memory for every verb, so it holds
-   * nothing beyond one of them; the address may change from verb to verb, but not within a verb
-   * that asks once for all it needs.
+   * nothing beyond one of them; the address may change from verb to verb, and a verb asks once for
+   * all it needs.
    */
   long workspace(long bytes) {
-    if (bytes > workspaceBytes) {
-      Cuda.check(JCudaDriver.cuMemFree(workspace), "cuMemFree");
-      workspaceBytes = 0;
-      Handles.set(workspace, 0);
-      long wanted = (bytes + (1 << 16) - 1) >>> 16 << 16;
-      Cuda.check(JCudaDriver.cuMemAlloc(workspace, wanted), "cuMemAlloc(" + wanted + " bytes)");
-      workspaceBytes = wanted;
-      Cuda.check(
-          JCudaDriver.cuMemsetD8Async(workspace, (byte) 0, wanted, stream), "cuMemsetD8Async");
+    if (bytes > workspace.bytes()) {
+      if (capturing) {
+        throw new IllegalStateException(
+            "a verb asks for " + bytes + " bytes of workspace in a capture and did not before");
+      }
+      Workspace larger =
+          workspaceOf((bytes + WORKSPACE_GRAIN - 1) / WORKSPACE_GRAIN * WORKSPACE_GRAIN);
+      workspace.drop();
+      workspace = larger;
     }
-    return Handles.get(workspace);
+    return workspace.address();
+  }
+
+  private Workspace workspaceOf(long bytes) {
+    Workspace made = new Workspace(memory, bytes);
+    int result =
+        JCudaDriver.cuMemsetD8Async(Handles.set(pointer, made.address()), (byte) 0, bytes, stream);
+    if (result != CUresult.CUDA_SUCCESS) {
+      made.drop();
+      throw Cuda.failure(result, "cuMemsetD8Async(" + bytes + " bytes)");
+    }
+    return made;
   }
 
   /**
@@ -133,13 +172,17 @@ final class Launches implements AutoCloseable {
    * others. The next wait throws {@link CudaMath#complaint}.
    */
   long complaint() {
+    mayComplain = true;
     return Handles.get(complaint);
   }
 
   // For Kernel.
 
   void argument(long v) {
-    arguments.putLong(cursor, v);
+    if (cursor == BEHIND_ARGUMENTS) {
+      throw new IllegalStateException("a launch with more than " + ARGUMENTS + " arguments");
+    }
+    words.putLong(cursor, v);
     cursor += 8;
   }
 
@@ -149,16 +192,97 @@ final class Launches implements AutoCloseable {
     return block;
   }
 
+  /** Notes a launch, for the text of a failure that shows later. */
+  void launched(Object kernel) {
+    if (!capturing) {
+      recent[(int) (launched++ % recent.length)] = kernel;
+    }
+  }
+
+  // For the engine.
+
   /** Drops arguments that a verb left behind when it failed. */
   void reset() {
     cursor = FIRST_ARGUMENT;
   }
 
-  @Override
-  public void close() {
-    Cuda.check(JCudaDriver.cuMemFree(workspace), "cuMemFree");
-    Cuda.check(JCudaDriver.cuMemFree(complaint), "cuMemFree");
-    Cuda.check(JCudaDriver.cuMemFreeHost(block), "cuMemFreeHost");
-    Cuda.check(JCudaDriver.cuModuleUnload(module), "cuModuleUnload");
+  /** Launches go to {@code other} from now on, to be captured there. */
+  Workspace startCapture(CUstream other) {
+    capturing = true;
+    stream = other;
+    mayComplainOutside = mayComplain;
+    mayComplain = false;
+    return workspace;
+  }
+
+  /**
+   * Launches go to the engine's stream again.
+   *
+   * @return whether one of the captured may complain
+   */
+  boolean endCapture(CUstream own) {
+    capturing = false;
+    stream = own;
+    boolean captured = mayComplain;
+    mayComplain = mayComplainOutside;
+    return captured;
+  }
+
+  /** Says that work was queued that may complain. */
+  void mayComplain(boolean may) {
+    mayComplain |= may;
+  }
+
+  /** Queues the way of complaints to the host, where there may be some; a wait follows. */
+  void fetchComplaint() {
+    if (mayComplain) {
+      Cuda.check(
+          JCudaDriver.cuMemcpyDtoHAsync(fetched, complaint, COMPLAINT_BYTES, stream),
+          "cuMemcpyDtoHAsync(" + COMPLAINT_BYTES + " bytes)");
+      mayComplain = false;
+    }
+  }
+
+  /** Whether kernels complained; after a wait, by any thread. */
+  boolean hasComplaint() {
+    return words.getLong(BEHIND_ARGUMENTS) != 0;
+  }
+
+  /** What kernels complained of. From then on all is well again. */
+  long[] takeComplaint() {
+    long[] taken = new long[COMPLAINT_WORDS];
+    for (int i = 0; i < taken.length; i++) {
+      taken[i] = words.getLong(BEHIND_ARGUMENTS + 8 * i);
+    }
+    forgiveComplaint();
+    return taken;
+  }
+
+  private void forgiveComplaint() {
+    for (int i = 0; i < COMPLAINT_WORDS; i++) {
+      words.putLong(BEHIND_ARGUMENTS + 8 * i, 0);
+    }
+    Cuda.check(
+        JCudaDriver.cuMemsetD8Async(complaint, (byte) 0, COMPLAINT_BYTES, stream),
+        "cuMemsetD8Async(" + COMPLAINT_BYTES + " bytes)");
+  }
+
+  /**
+   * Checks the result of a wait. A kernel that fails shows there, long after its launch; which one
+   * it was the driver does not say.
+   */
+  void waited(int result, String call) {
+    if (result != CUresult.CUDA_SUCCESS) {
+      throw late(result, call);
+    }
+  }
+
+  private BackendException late(int result, String call) {
+    StringJoiner last = new StringJoiner(", ");
+    for (long i = Math.max(0, launched - recent.length); i < launched; i++) {
+      last.add(String.valueOf(recent[(int) (i % recent.length)]));
+    }
+    String text = Cuda.failure(result, call).getMessage();
+    return new BackendException(launched == 0 ? text : text + "; the last launches were " + last);
   }
 }

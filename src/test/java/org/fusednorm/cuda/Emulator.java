@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import org.fusednorm.testing.ForkedJvm;
 import org.fusednorm.testing.Make;
 import org.fusednorm.testing.Required;
@@ -58,6 +59,12 @@ final class Emulator {
    */
   static String run(Build build, Class<?> main, String... options)
       throws IOException, InterruptedException {
+    return run(build, Map.of(), main, options);
+  }
+
+  /** The same with variables of the environment beside those of this process. */
+  static String run(Build build, Map<String, String> environment, Class<?> main, String... options)
+      throws IOException, InterruptedException {
     List<String> all = new ArrayList<>(List.of("-Xmx512m"));
     if (onDevice()) {
       Required.assume("cuda", CudaDriver.status().available(), CudaDriver.status().cause());
@@ -66,7 +73,8 @@ final class Emulator {
     }
     all.add("-Djava.io.tmpdir=" + System.getProperty("java.io.tmpdir"));
     all.addAll(List.of(options));
-    ForkedJvm.Result result = ForkedJvm.run(all, main);
+    ForkedJvm.Result result =
+        ForkedJvm.start(System.getProperty("java.class.path"), environment, all, main).await();
     if (result.exit() != 0) {
       throw new AssertionError(main.getName() + " on " + build + ":\n" + result.output());
     }

@@ -1,0 +1,102 @@
+package org.fusednorm.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.fusednorm.Backend;
+import org.fusednorm.BackendException;
+import org.fusednorm.Recording;
+import org.fusednorm.Shape;
+import org.fusednorm.Tensor;
+import org.fusednorm.cuda.Emulator.Count;
+import org.junit.jupiter.api.Test;
+
+/** Run by {@link CudaEngineTest}. */
+class EngineRecordings {
+  @Test
+  void isOneGraphThatIsFreedWithIt() {
+    assumeFalse(Emulator.onDevice(), "counts what lives in the emulator");
+    try (Backend b = EngineMemory.open()) {
+      Tensor x = b.of(Shape.of(2), 1, 2);
+      Tensor y = b.of(Shape.of(2), 3, 4);
+      Tensor z = b.of(Shape.of(2), 0, 0);
+      Recording r =
+          b.record(
+              () -> {
+                z.copyFrom(y);
+                y.copyFrom(x);
+                x.copyFrom(z);
+              });
+      assertArrayEquals(new float[] {3, 4}, x.toFloats());
+      assertEquals(1, Emulator.count(Count.EXECUTABLES));
+      assertEquals(0, Emulator.count(Count.GRAPHS));
+      long calls = Emulator.count(Count.CALLS);
+      r.replay();
+      assertEquals(3, Emulator.count(Count.CALLS) - calls, "bind, launch, unbind");
+      assertArrayEquals(new float[] {1, 2}, x.toFloats());
+      r.replay(new long[3]);
+      assertArrayEquals(new float[] {3, 4}, x.toFloats());
+      r.close();
+      assertEquals(0, Emulator.count(Count.EXECUTABLES));
+    }
+  }
+
+  @Test
+  void graphsAreSplitAtHostFunctions() {
+    try (Backend b = EngineMemory.open()) {
+      List<String> order = new ArrayList<>();
+      Tensor x = b.of(Shape.of(1), 1);
+      Recording r =
+          b.record(
+              () -> {
+                b.host(() -> order.add("first"));
+                x.fillZero();
+                x.fillZero();
+                b.host(() -> order.add("second"));
+                x.fillZero();
+              });
+      if (!Emulator.onDevice()) {
+        assertEquals(2, Emulator.count(Count.EXECUTABLES));
+      }
+      r.replay();
+      b.synchronize();
+      assertEquals(List.of("first", "second", "first", "second"), order);
+      assertEquals(List.of("host", "zero", "zero", "host", "zero"), r.launches());
+    }
+  }
+
+  @Test
+  void failureOfAHostFunctionShowsAtTheNextWait() {
+    try (Backend b = EngineMemory.open()) {
+      Tensor x = b.of(Shape.of(1), 1);
+      b.host(
+          () -> {
+            throw new IllegalStateException("planted");
+          });
+      BackendException e = assertThrows(BackendException.class, b::synchronize);
+      assertTrue(e.getMessage().contains("planted"), e.getMessage());
+      b.synchronize();
+      b.host(x::toFloats);
+      e = assertThrows(BackendException.class, x::toFloats);
+      assertTrue(e.getMessage().contains("may not use a backend"), e.getMessage());
+      assertEquals(1, x.toFloats()[0]);
+    }
+  }
+
+  @Test
+  void openRecordingsAreFreedWithTheBackend() {
+    Backend b = EngineMemory.open();
+    Tensor x = b.of(Shape.of(1), 1);
+    b.record(x::fillZero);
+    b.close();
+    if (!Emulator.onDevice()) {
+      assertEquals(0, Emulator.count(Count.EXECUTABLES));
+      assertEquals(0, Emulator.count(Count.CONTEXTS));
+    }
+  }
+}

@@ -1,0 +1,111 @@
+package org.fusednorm.cuda;
+
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.fusednorm.cuda.Emulator.Build;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.platform.engine.TestExecutionResult;
+import org.junit.platform.engine.support.descriptor.MethodSource;
+import org.junit.platform.launcher.TestExecutionListener;
+import org.junit.platform.launcher.TestIdentifier;
+import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
+import org.junit.platform.launcher.core.LauncherFactory;
+
+/**
+ * Runs test classes in a JVM that is on a CUDA driver from its start, and tells their results as if
+ * they had run here: for {@code @TestFactory}.
+ */
+final class OnEmulator {
+  private static final String CLASSES = "fusednorm.test.classes";
+  private static final String MARK = "##";
+
+  private OnEmulator() {}
+
+  /** Runs the classes; a test for each of theirs. */
+  static Stream<DynamicTest> tests(
+      Build build, Map<String, String> environment, List<Class<?>> classes, String... options)
+      throws Exception {
+    List<String> all = new ArrayList<>(List.of(options));
+    all.add(
+        "-D"
+            + CLASSES
+            + "="
+            + classes.stream().map(Class::getName).collect(Collectors.joining(",")));
+    String output = Emulator.run(build, environment, Runner.class, all.toArray(String[]::new));
+    List<DynamicTest> tests = new ArrayList<>();
+    String[] parts = output.split("(?m)^" + MARK);
+    for (String part : Arrays.asList(parts).subList(1, parts.length)) {
+      String[] fields = part.split("\n", 2);
+      String[] head = fields[0].split(" ", 2);
+      tests.add(
+          DynamicTest.dynamicTest(
+              head[1],
+              () -> {
+                switch (head[0]) {
+                  case "SUCCESSFUL" -> {}
+                  case "ABORTED" -> org.junit.jupiter.api.Assumptions.abort(fields[1]);
+                  default -> throw new AssertionError(fields[1]);
+                }
+              }));
+    }
+    if (tests.isEmpty()) {
+      throw new AssertionError("no tests in " + classes + ":\n" + output);
+    }
+    return tests.stream();
+  }
+
+  /** In that JVM. */
+  static final class Runner {
+    public static void main(String[] args) {
+      var request =
+          LauncherDiscoveryRequestBuilder.request()
+              .selectors(
+                  Stream.of(System.getProperty(CLASSES).split(","))
+                      .map(name -> selectClass(name))
+                      .toList())
+              // The reasons of skips reach the parent as results.
+              .configurationParameter("junit.platform.execution.listeners.deactivate", "*")
+              .build();
+      LauncherFactory.create()
+          .execute(
+              request,
+              new TestExecutionListener() {
+                @Override
+                public void executionFinished(TestIdentifier test, TestExecutionResult result) {
+                  if (test.isTest() || result.getThrowable().isPresent()) {
+                    print(test, result);
+                  }
+                }
+              });
+      System.exit(0);
+    }
+
+    private static synchronized void print(TestIdentifier test, TestExecutionResult result) {
+      String where =
+          test.getSource()
+              .filter(MethodSource.class::isInstance)
+              .map(s -> ((MethodSource) s).getJavaClass().getSimpleName() + ".")
+              .orElse("");
+      StringWriter trace = new StringWriter();
+      result.getThrowable().ifPresent(t -> t.printStackTrace(new PrintWriter(trace)));
+      System.out.println(
+          MARK
+              + result.getStatus()
+              + " "
+              + where
+              + test.getLegacyReportingName()
+              + " "
+              + test.getDisplayName().replace('\n', ' ')
+              + "\n"
+              + trace);
+    }
+  }
+}
