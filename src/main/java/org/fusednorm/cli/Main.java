@@ -16,7 +16,13 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "fusednorm",
     description = "Fused batch normalization for Java, from the command line.",
-    subcommands = {InfoCommand.class, TrainCommand.class, VerifyCommand.class, BenchCommand.class},
+    subcommands = {
+      InfoCommand.class,
+      TrainCommand.class,
+      VerifyCommand.class,
+      BenchCommand.class,
+      BundleCommand.class
+    },
     synopsisSubcommandLabel = "COMMAND",
     scope = ScopeType.INHERIT,
     mixinStandardHelpOptions = true,

@@ -19,16 +19,24 @@ final class WholeFile {
    * @throws IOException if it cannot be written; what was there before is untouched
    */
   static void write(Path file, byte[] content) throws IOException {
-    Path directory = file.toAbsolutePath().getParent();
-    Files.createDirectories(directory);
-    String name = file.getFileName() + "-" + ProcessHandle.current().pid();
-    Path part = directory.resolve(PREFIX + name + SUFFIX);
+    Path part = unfinished(file);
     try {
       Files.write(part, content);
       Files.move(part, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     } finally {
       Files.deleteIfExists(part);
     }
+  }
+
+  /**
+   * Where to write what is moved to {@code file} when it is whole; creates the directory.
+   *
+   * @throws IOException if that is not possible
+   */
+  static Path unfinished(Path file) throws IOException {
+    Path directory = Files.createDirectories(file.toAbsolutePath().getParent());
+    String name = file.getFileName() + "-" + ProcessHandle.current().pid();
+    return directory.resolve(PREFIX + name + SUFFIX);
   }
 
   /**

@@ -11,12 +11,14 @@ public final class Make {
   private Make() {}
 
   /**
-   * Makes one target; skips the test where make or the C++ compiler is missing.
+   * Makes one target; skips the test where make, the C++ compiler or the source tree is missing.
    *
    * @return the folder that it was made in
    * @throws AssertionError with its output, if make fails
    */
   public static Path run(String folder, String target) throws IOException, InterruptedException {
+    Required.assume(
+        "sources", Files.isDirectory(Path.of(folder)), "no " + folder + " here, not a source tree");
     Required.assume("g++", onPath("make") && onPath("g++"), "no make or no g++ on the PATH");
     Path out = Path.of("target", folder).toAbsolutePath();
     List<String> command =
