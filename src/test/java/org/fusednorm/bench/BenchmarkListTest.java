@@ -27,6 +27,9 @@ class BenchmarkListTest {
     assertEquals(
         Set.of(
             "org.fusednorm.bench.CopyBandwidth.copy",
+            "org.fusednorm.bench.FusednormNorm.call",
+            "org.fusednorm.bench.LimitNorm.call",
+            "org.fusednorm.bench.PlainJavaNorm.call",
             "org.fusednorm.bench.TrainingStepBenchmark.step"),
         names);
   }

@@ -1,0 +1,205 @@
+package org.fusednorm.bench;
+
+import java.io.IOException;
+import java.lang.ProcessBuilder.Redirect;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.openjdk.jmh.results.IterationResult;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.options.ChainedOptionsBuilder;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+/**
+ * Measures normalization on the CPU here and in other libraries, side by side.
+ *
+ * <p>JMH does not interleave, so it is called once for each measurement: a fork of its own, short
+ * iterations. In a round every {@link Contest} comes once, in random order, and in a contest all
+ * contenders, in random order, so that those that are compared run within seconds of each other;
+ * ratios are taken within a round. Whatever is measured goes to a record at once, and a run that
+ * was stopped goes on where it was.
+ */
+final class CpuPeers {
+  private static final int WARMUPS = 4;
+  private static final int ITERATIONS = 5;
+  private static final TimeValue ITERATION = TimeValue.milliseconds(80);
+
+  /** Loops in Java want their compiler first. */
+  private static final int JAVA_WARMUPS = 12;
+
+  private static final int STOPPED = 3;
+
+  private final Path work;
+  private final boolean all;
+  private final int threads;
+  private final PeerRecord record;
+  private final long deadline;
+  private final String ownClassPath = System.getProperty("java.class.path");
+  private final String nd4jClassPath;
+
+  private CpuPeers(String[] args) throws IOException {
+    work = Path.of(args[0]);
+    record = PeerRecord.open(Path.of(args[1]));
+    all = args[2].equals("all");
+    threads = Integer.parseInt(args[3]);
+    nd4jClassPath = args[5];
+    deadline = System.nanoTime() + (long) (Double.parseDouble(args[6]) * 1e9);
+  }
+
+  /**
+   * Runs, and ends with code 3 where the time was too short for all of it.
+   *
+   * @param args work folder, record, {@code headline} or {@code all}, threads, rounds, class path
+   *     of ND4J, seconds after which no contest is begun
+   */
+  public static void main(String[] args) throws Exception {
+    CpuPeers run = new CpuPeers(args);
+    boolean done = run.check() && run.measure(Integer.parseInt(args[4]));
+    System.exit(done ? 0 : STOPPED);
+  }
+
+  /** Whether all compute the same, asked once for each record. */
+  private boolean check() throws IOException, InterruptedException {
+    for (Contender.Process p : Contender.Process.values()) {
+      if (record.isChecked(p.name(), threads)) {
+        continue;
+      }
+      if (System.nanoTime() > deadline) {
+        return false;
+      }
+      System.err.println("checking results against the reference: " + p);
+      List<String> command = new ArrayList<>();
+      command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+      command.addAll(options(p));
+      command.addAll(List.of("-Xmx6g", "-cp", classPath(p), NormCheck.class.getName()));
+      command.addAll(List.of(p.name(), all ? "all" : "headline"));
+      Path log = work.resolve("check-" + p + ".log");
+      int code =
+          new ProcessBuilder(command)
+              .redirectErrorStream(true)
+              .redirectOutput(Redirect.to(log.toFile()))
+              .start()
+              .waitFor();
+      if (code != 0) {
+        throw new IllegalStateException("results differ: " + log + "\n" + Files.readString(log));
+      }
+      record.checked(p.name(), threads, Files.readAllLines(log));
+    }
+    return true;
+  }
+
+  private boolean measure(int rounds) throws IOException {
+    List<Contest> contests = all ? Contest.all() : Contest.headline();
+    long start = System.nanoTime();
+    int made = 0;
+    for (int round = 1; round <= rounds; round++) {
+      List<Contest> order = new ArrayList<>(contests);
+      Random random = new Random(1000L * threads + round);
+      Collections.shuffle(order, random);
+      for (int i = 0; i < order.size(); i++) {
+        Contest contest = order.get(i);
+        List<Contender> contenders = new ArrayList<>(contest.contenders());
+        Collections.shuffle(contenders, random);
+        if (record.has(contest.norm(), threads, round)) {
+          continue;
+        }
+        if (System.nanoTime() > deadline) {
+          return false;
+        }
+        List<PeerRecord.Measurement> measured = new ArrayList<>();
+        for (Contender c : contenders) {
+          measured.add(measure(contest.norm(), c));
+        }
+        // All or none of a contest, so that every ratio is within minutes.
+        record.add(contest.norm(), threads, round, measured);
+        made++;
+        System.err.printf(
+            "round %d/%d, %d threads, contest %d/%d, %.0f s, %.1f s each: %s%n",
+            round,
+            rounds,
+            threads,
+            i + 1,
+            order.size(),
+            (System.nanoTime() - start) / 1e9,
+            (System.nanoTime() - start) / 1e9 / made,
+            PeerRecord.line(contest.norm(), measured));
+      }
+    }
+    return true;
+  }
+
+  private PeerRecord.Measurement measure(NormCase norm, Contender contender) {
+    NormCase c = contender.taken(norm);
+    boolean slow = contender.process() == Contender.Process.JAVA;
+    ChainedOptionsBuilder options =
+        new OptionsBuilder()
+            .include("^" + contender.benchmark().getName().replace(".", "\\.") + "\\.call$")
+            .param("shape", c.shapeText())
+            .param("type", c.type().name())
+            .param("operation", c.operation().toString())
+            .forks(1)
+            .warmupIterations(slow ? JAVA_WARMUPS : WARMUPS)
+            .warmupTime(ITERATION)
+            .measurementIterations(ITERATIONS)
+            .measurementTime(ITERATION)
+            .jvmArgs(options(contender.process()).toArray(String[]::new))
+            .shouldFailOnError(true)
+            .verbosity(VerboseMode.NORMAL)
+            .output(work.resolve("jmh.log").toString());
+    for (Map.Entry<String, String> e : contender.parameters().entrySet()) {
+      options.param(e.getKey(), e.getValue());
+    }
+    // JMH starts its forks with the class path that this property has.
+    System.setProperty("java.class.path", classPath(contender.process()));
+    try {
+      RunResult result = new Runner(options.build()).runSingle();
+      List<Double> seconds = new ArrayList<>();
+      for (IterationResult i :
+          result.getBenchmarkResults().iterator().next().getIterationResults()) {
+        seconds.add(1 / i.getPrimaryResult().getScore());
+      }
+      return new PeerRecord.Measurement(contender.name(), seconds);
+    } catch (RunnerException e) {
+      throw new IllegalStateException(
+          contender.name() + " failed in " + c + ": see " + work.resolve("jmh.log"), e);
+    } finally {
+      System.setProperty("java.class.path", ownClassPath);
+    }
+  }
+
+  private String classPath(Contender.Process p) {
+    return p == Contender.Process.ND4J ? nd4jClassPath : ownClassPath;
+  }
+
+  /** Of every fork; each library takes what it knows. */
+  private List<String> options(Contender.Process p) {
+    List<String> options =
+        new ArrayList<>(
+            List.of(
+                "--enable-native-access=ALL-UNNAMED",
+                // Threads of a concurrent collector would take part in the measurement.
+                "-XX:+UseSerialGC",
+                "-Djava.io.tmpdir=" + System.getProperty("java.io.tmpdir"),
+                "-Dfusednorm.threads=" + threads,
+                "-Dfusednorm.bench.limit=" + work.resolve("liblimit.so"),
+                "-Dorg.bytedeco.javacpp.cachedir=" + work.resolve("javacpp-" + p),
+                "-Dslf4j.internal.verbosity=ERROR",
+                "-Dai.djl.offline=true",
+                "-DOPT_OUT_TRACKING=true",
+                "-DDJL_CACHE_DIR=" + work.resolve("djl"),
+                "-Dai.djl.pytorch.num_interop_threads=1",
+                "-Dai.djl.pytorch.num_threads=" + threads));
+    if (p == Contender.Process.JAVA) {
+      options.add("-Dfusednorm.native=off");
+    }
+    return options;
+  }
+}
