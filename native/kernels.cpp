@@ -73,11 +73,38 @@ void input_gradient(const Call& call, const Range& r) {
   if (call.streams) stream_fence();
 }
 
+void normalize_and_moments(const Call& call, const Range& done, const Range& next) {
+  by_type(call, [&](auto* t) {
+    by_gate(call, [&](auto gate) {
+      return plane_normalize_and_moments<TYPE(t), gate.value>(call, done, next);
+    });
+  });
+  if (call.streams) stream_fence();
+}
+
+void input_gradient_and_sums(const Call& call, const Range& done, const Range& next) {
+  by_type(call, [&](auto* t) {
+    by_gate(call, [&](auto gate) {
+      return plane_input_gradient_and_sums<TYPE(t), gate.value>(call, done, next);
+    });
+  });
+  if (call.streams) stream_fence();
+}
+
 }  // namespace
 
 #define TABLE_OF(isa) kernels_##isa
 #define TABLE(isa) TABLE_OF(isa)
 
 const fusednorm::Kernels fusednorm::TABLE(FUSEDNORM_ISA) = {
-    moments,  normalize,           gradient_sums, input_gradient,
-    activate, activation_gradient, gather_bytes,  sgd};
+    moments,
+    normalize,
+    gradient_sums,
+    input_gradient,
+    normalize_and_moments,
+    input_gradient_and_sums,
+    activate,
+    activation_gradient,
+    gather_bytes,
+    sgd,
+};

@@ -1,6 +1,6 @@
 // Where channels lie side by side: tiles of equal length follow each other, and each lane of a tile
-// has sums of its own, which are folded into channels at the end. A tile is a row, several short
-// rows, or the small planes of several channels.
+// has F32 sums of its own, which after some tiles are folded into channels and merged in double. A
+// tile is a row, several short rows, or the small planes of several channels.
 
 #pragma once
 
@@ -13,7 +13,8 @@ using fusednorm::kMostLanes;
 // Tiles whose F32 sums are taken before they are merged in double.
 constexpr int64_t kBlockTiles = 64;
 
-// Tiles that are read in lock step, far apart from each other.
+// Tiles that are read in lock step, each from a part of the range of its own: that keeps the
+// prefetchers busy, and a lane's sums are loaded and stored once for all.
 constexpr int64_t kTileStreams = 4;
 
 struct Tiles {
@@ -68,10 +69,8 @@ struct alignas(64) Lanes {
   void clear(int64_t n) { memset(v, 0, (n + kLanes) * sizeof(N)); }
 };
 
-// The coefficients of a range's channels over the lanes of a tile: as they lie, where that fits.
-INLINE const float* over_lanes(const float* channels, const Tiles& t, const Range& r,
-                               Lanes<float>& room) {
-  const float* from = channels + r.channel_from;
+// Numbers of the channels over the lanes of a tile: as they lie, where that fits.
+INLINE const float* over_lanes(const float* from, const Tiles& t, Lanes<float>& room) {
   if (t.repeats == 1) return from;
   if (t.channel_step == 1) {
     for (int64_t j = 0; j < t.repeats; ++j) {
@@ -83,6 +82,31 @@ INLINE const float* over_lanes(const float* channels, const Tiles& t, const Rang
     }
   }
   return room.v;
+}
+
+// Some positions in each of several streams of tiles, far apart from each other.
+struct TileBlock {
+  int64_t first;  // tile at the first position of the first stream
+  int64_t positions;
+  int64_t streams;
+  int64_t apart;  // tiles from one stream to the next
+  int64_t lanes;
+
+  int64_t tiles() const { return positions * streams; }
+};
+
+// The blocks of a range one after another, in an order that depends on the range alone.
+template <class Visit>
+INLINE void each_block(const Tiles& t, Visit visit) {
+  const int64_t apart = t.count / kTileStreams;
+  for (int64_t p = 0; p < apart; p += kBlockTiles / kTileStreams) {
+    const int64_t left = apart - p;
+    const int64_t got = left < kBlockTiles / kTileStreams ? left : kBlockTiles / kTileStreams;
+    visit(TileBlock{p, got, kTileStreams, apart, t.lanes});
+  }
+  const int64_t done = apart * kTileStreams;
+  if (done < t.count) visit(TileBlock{done, t.count - done, 1, 0, t.lanes});
+  if (t.rest > 0) visit(TileBlock{t.count, 1, 1, 0, t.rest});
 }
 
 template <int kRuns, class Terms>
@@ -105,85 +129,110 @@ INLINE void add_lanes(const Terms* run, int64_t n, float* u_sum, float* uw_sum) 
   }
 }
 
-// Adds up whole tiles from one on, of what terms(tile) gives.
+// The sums of each lane over a block, of what terms(tile) gives.
 template <class MakeTerms>
-INLINE void add_tiles(int64_t from, int64_t got, int64_t lanes, float* u_sum, float* uw_sum,
+INLINE void add_block(const TileBlock& b, Lanes<float>& u_sum, Lanes<float>& uw_sum,
                       MakeTerms terms) {
-  const int64_t apart = got / kTileStreams;
-  for (int64_t j = from; j < from + apart; ++j) {
-    const decltype(terms(j)) runs[kTileStreams] = {terms(j), terms(j + apart), terms(j + 2 * apart),
-                                                   terms(j + 3 * apart)};
-    add_lanes<kTileStreams>(runs, lanes, u_sum, uw_sum);
-  }
-  for (int64_t j = from + kTileStreams * apart; j < from + got; ++j) {
-    const auto run = terms(j);
-    add_lanes<1>(&run, lanes, u_sum, uw_sum);
+  u_sum.clear(b.lanes);
+  uw_sum.clear(b.lanes);
+  for (int64_t j = b.first; j < b.first + b.positions; ++j) {
+    if (b.streams == kTileStreams) {
+      const decltype(terms(j)) runs[kTileStreams] = {
+          terms(j), terms(j + b.apart), terms(j + 2 * b.apart), terms(j + 3 * b.apart)};
+      add_lanes<kTileStreams>(runs, b.lanes, u_sum.v, uw_sum.v);
+    } else {
+      const auto run = terms(j);
+      add_lanes<1>(&run, b.lanes, u_sum.v, uw_sum.v);
+    }
   }
 }
 
-// Mean and M2 in each lane, as they grow block by block.
-struct LaneMoments {
-  Lanes<float> k, sum, sum2;
-  Lanes<double> mean, m2;
-};
-
-// Mean and M2 in double of one lane in a block.
-template <class T>
-Moments lane_in_double(const T* x, int64_t stride, int64_t got) {
-  Moments m = {};
-  for (int64_t j = 0; j < got; ++j) m.mean += value(x + j * stride);
-  m.mean /= (double)got;
-  for (int64_t j = 0; j < got; ++j) {
-    const double d = value(x + j * stride) - m.mean;
-    m.m2 += d * d;
+// The sum of each channel's lanes.
+INLINE void fold(const Tiles& t, int64_t lanes, const Lanes<float>& lane, double* channel) {
+  if (t.channel_step == 1) {
+    for (int64_t c = 0; c < t.channels; ++c) channel[c] = lane.v[c];
+    for (int64_t j = t.channels; j < lanes; j += t.channels) {
+      for (int64_t c = 0; c < t.channels; ++c) channel[c] += lane.v[j + c];
+    }
+    return;
   }
+  for (int64_t c = 0; c < t.channels; ++c) {
+    const float* from = lane.v + c * t.channel_step;
+    F s = set(0);
+    int64_t i = 0;
+    for (; i + kLanes <= t.repeats; i += kLanes) s = add(s, load(from + i));
+    if (i < t.repeats) s = add(s, load(from + i, t.repeats - i));
+    channel[c] = sum(s);
+  }
+}
+
+// Calls visit(tile, lane) for each value of a channel in a block.
+template <class Visit>
+INLINE void each_value(const Tiles& t, const TileBlock& b, int64_t channel, Visit visit) {
+  for (int64_t j = b.first; j < b.first + b.positions; ++j) {
+    for (int64_t g = 0; g < b.streams; ++g) {
+      for (int64_t k = 0; k < t.repeats; ++k) {
+        const int64_t lane = channel * t.channel_step + k * t.repeat_step;
+        if (lane < b.lanes) visit(j + g * b.apart, lane);
+      }
+    }
+  }
+}
+
+// Mean and M2 of a channel in a block in double.
+template <class T>
+__attribute__((noinline)) Moments block_in_double(const T* x, const Tiles& t, const TileBlock& b,
+                                                  int64_t channel, double n) {
+  Moments m = {};
+  each_value(t, b, channel,
+             [&](int64_t tile, int64_t lane) { m.mean += value(x + t.element(tile) + lane); });
+  m.mean /= n;
+  each_value(t, b, channel, [&](int64_t tile, int64_t lane) {
+    const double d = value(x + t.element(tile) + lane) - m.mean;
+    m.m2 += d * d;
+  });
   return m;
 }
 
-// Takes the F32 sums of a block of tiles into mean and M2; x is the first of them.
-template <class T>
-void merge_block(LaneMoments& s, const T* x, int64_t stride, int64_t got, int64_t before,
-                 int64_t lanes) {
-  const double per = 1.0 / (double)got;
-  const double weight = (double)got / (double)(before + got);
-  int inexact = got == 1;
-  for (int64_t i = 0; i < lanes; ++i) {
-    const double sum = s.sum.v[i], sum2 = s.sum2.v[i];
-    inexact |= !is_exact(sum, sum2, sum2 - sum * sum * per);
-  }
-  for (int64_t i = 0; i < lanes; ++i) {
-    const double sum = s.sum.v[i], sum2 = s.sum2.v[i];
-    Moments block = {s.k.v[i] + sum * per, sum2 - sum * sum * per};
-    Moments all = {s.mean.v[i], s.m2.v[i]};
-    if (inexact && !is_exact(sum, sum2, block.m2) && all.mean == all.mean) {
-      block = lane_in_double(x + i, stride, got);
-    }
-    all.join(block.mean, block.m2, weight, (double)before);
-    s.mean.v[i] = all.mean;
-    s.m2.v[i] = all.m2;
-    s.k.v[i] = (float)all.mean;
-  }
-}
+// Mean and M2 of each channel, as they grow block by block.
+struct ChannelMoments {
+  double* mean;
+  double* m2;
+  Lanes<float> k;  // what is subtracted from values
+  Lanes<double> sum, sum2;
+};
 
-// Merges the lanes of each channel; the first `rest` lanes have seen one tile more.
-INLINE void fold(const LaneMoments& s, const Tiles& t, double* mean, double* m2) {
+// Takes the sums of a block, of n values per channel, into mean and M2.
+template <class T>
+INLINE void merge_block(const T* x, const Tiles& t, const TileBlock& b, double n, double before,
+                        ChannelMoments& s) {
+  const double per = 1.0 / n, weight = n / (before + n);
+  // Two loops without branches, which are vectorized, unless something is wrong.
+  int64_t inexact = 0;
   for (int64_t c = 0; c < t.channels; ++c) {
-    mean[c] = s.mean.v[c * t.channel_step];
-    m2[c] = s.m2.v[c * t.channel_step];
+    const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
+    inexact |= -(int64_t)!is_exact(sum, sum2, sum2 - sum * sum * per);
   }
-  double before = (double)t.all();
-  for (int64_t j = 1; j < t.repeats; ++j) {
-    const int64_t lane = j * t.repeat_step;
-    const double n = (double)(t.count + (lane < t.rest));
-    const double weight = n / (before + n);
+  if (!inexact) {
     for (int64_t c = 0; c < t.channels; ++c) {
-      Moments all = {mean[c], m2[c]};
-      all.join(s.mean.v[lane + c * t.channel_step], s.m2.v[lane + c * t.channel_step], weight,
-               before);
-      mean[c] = all.mean;
-      m2[c] = all.m2;
+      const double sum = s.sum.v[c];
+      Moments all = {s.mean[c], s.m2[c]};
+      all.join(s.k.v[c] + sum * per, s.sum2.v[c] - sum * sum * per, weight, before);
+      s.mean[c] = all.mean;
+      s.m2[c] = all.m2;
     }
-    before += n;
+    return;
+  }
+  for (int64_t c = 0; c < t.channels; ++c) {
+    const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
+    Moments all = {s.mean[c], s.m2[c]};
+    Moments block = {s.k.v[c] + sum * per, sum2 - sum * sum * per};
+    if (!is_exact(sum, sum2, block.m2) && all.mean == all.mean) {
+      block = block_in_double(x, t, b, c, n);
+    }
+    all.join(block.mean, block.m2, weight, before);
+    s.mean[c] = all.mean;
+    s.m2[c] = all.m2;
   }
 }
 
@@ -191,45 +240,47 @@ template <class T>
 void row_moments(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
   const T* x = (const T*)call.x;
-  LaneMoments s;
-  s.mean.clear(t.lanes);
-  s.m2.clear(t.lanes);
+  ChannelMoments s;
+  s.mean = call.part + r.slot + r.channel_from;
+  s.m2 = call.part2 + r.slot + r.channel_from;
+  Lanes<float> shift, sum, sum2;
   // A first shift from a few tiles; dividing rounds no worse than the values themselves.
   const int64_t few = t.count < 4 ? t.count : 4;
-  s.k.clear(t.lanes);
+  sum.clear(t.lanes);
   for (int64_t j = 0; j < few; ++j) {
     for (int64_t i = 0; i < t.lanes; i += kLanes) {
       const F v = load_some(x + t.element(j) + i, t.lanes - i < kLanes ? t.lanes - i : kLanes);
-      store(s.k.v + i, add(load(s.k.v + i), v));
+      store(sum.v + i, add(load(sum.v + i), v));
     }
   }
-  for (int64_t i = 0; i < t.lanes; ++i) s.k.v[i] /= (float)few;
-  const auto terms = [&](int64_t tile) {
-    return MomentTerms<T, PerLane>{x + t.element(tile), PerLane(s.k.v)};
-  };
-  for (int64_t from = 0; from < t.count; from += kBlockTiles) {
-    const int64_t got = t.count - from < kBlockTiles ? t.count - from : kBlockTiles;
-    s.sum.clear(t.lanes);
-    s.sum2.clear(t.lanes);
-    add_tiles(from, got, t.lanes, s.sum.v, s.sum2.v, terms);
-    merge_block(s, x + t.element(from), t.stride, got, from, t.lanes);
+  fold(t, t.lanes, sum, s.sum.v);
+  const double per_shift = 1.0 / (double)(few * t.repeats);
+  for (int64_t c = 0; c < t.channels; ++c) {
+    s.k.v[c] = (float)(s.sum.v[c] * per_shift);
+    s.mean[c] = s.m2[c] = 0;
   }
-  if (t.rest > 0) {
-    s.sum.clear(t.rest);
-    s.sum2.clear(t.rest);
-    add_tiles(t.count, 1, t.rest, s.sum.v, s.sum2.v, terms);
-    merge_block(s, x + t.element(t.count), t.stride, 1, t.count, t.rest);
-  }
-  fold(s, t, call.part + r.slot + r.channel_from, call.part2 + r.slot + r.channel_from);
+  double before = 0;
+  each_block(t, [&](const TileBlock& b) {
+    const PerLane k(over_lanes(s.k.v, t, shift));
+    add_block(b, sum, sum2, [&](int64_t tile) {
+      return MomentTerms<T, PerLane>{x + t.element(tile), k};
+    });
+    fold(t, b.lanes, sum, s.sum.v);
+    fold(t, b.lanes, sum2, s.sum2.v);
+    const double n = (double)(b.tiles() * (b.lanes / t.channels));
+    merge_block(x, t, b, n, before, s);
+    before += n;
+    for (int64_t c = 0; c < t.channels; ++c) s.k.v[c] = (float)s.mean[c];
+  });
 }
 
 template <class T, Gate kGate>
 void row_normalize(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
   Lanes<float> c, a, b;
-  const PerLane center(over_lanes(call.center, t, r, c));
-  const PerLane scale(over_lanes(call.scale, t, r, a));
-  const PerLane shift(over_lanes(call.shift, t, r, b));
+  const PerLane center(over_lanes(call.center + r.channel_from, t, c));
+  const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
+  const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
   for (int64_t j = 0; j < t.all(); ++j) {
     const int64_t e = t.element(j);
     write(Normalize<T, kGate, PerLane>{(const T*)call.x + e, at_or_null((const T*)call.residual, e),
@@ -242,10 +293,10 @@ template <class T, Gate kGate>
 void row_gradient_sums(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
   Lanes<float> c, a, b, sum, sum2;
-  Lanes<double> total, total2;
-  const PerLane center(over_lanes(call.center, t, r, c));
-  const PerLane scale(over_lanes(call.scale, t, r, a));
-  const PerLane shift(over_lanes(call.shift, t, r, b));
+  Lanes<double> channel, channel2;
+  const PerLane center(over_lanes(call.center + r.channel_from, t, c));
+  const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
+  const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
   const auto in = [&](int64_t tile) {
     const int64_t e = t.element(tile);
     return Gated<T, kGate, PerLane>{(const T*)call.x + e,
@@ -255,52 +306,42 @@ void row_gradient_sums(const Call& call, const Range& r) {
                                     scale,
                                     shift};
   };
-  const auto terms = [&](int64_t tile) { return GradientTerms<T, kGate, PerLane>{in(tile)}; };
-  total.clear(t.lanes);
-  total2.clear(t.lanes);
-  for (int64_t from = 0; from < t.all();) {
-    const bool whole = from < t.count;
-    const int64_t lanes = t.lanes_of(from);
-    const int64_t left = whole ? t.count - from : 1;
-    const int64_t got = left < kBlockTiles ? left : kBlockTiles;
-    sum.clear(lanes);
-    sum2.clear(lanes);
-    add_tiles(from, got, lanes, sum.v, sum2.v, terms);
-    int infinite = 0;
-    for (int64_t i = 0; i < lanes; ++i) infinite |= !(is_finite(sum.v[i]) && is_finite(sum2.v[i]));
-    for (int64_t i = 0; i < lanes; ++i) {
-      // Lane by lane, so that a NaN changes no bit of another channel.
-      double g = sum.v[i], gd = sum2.v[i];
-      if (infinite && !(is_finite(g) && is_finite(gd))) {
-        g = gd = 0;
-        for (int64_t j = from; j < from + got; ++j) add_in_double(in(j), i, g, gd);
-      }
-      total.v[i] += g;
-      total2.v[i] += gd;
-    }
-    from += got;
-  }
-  double* part = call.part + r.slot + r.channel_from;
-  double* part2 = call.part2 + r.slot + r.channel_from;
-  memset(part, 0, t.channels * sizeof *part);
-  memset(part2, 0, t.channels * sizeof *part2);
-  for (int64_t j = 0; j < t.repeats; ++j) {
+  double* total = call.part + r.slot + r.channel_from;
+  double* total2 = call.part2 + r.slot + r.channel_from;
+  memset(total, 0, t.channels * sizeof *total);
+  memset(total2, 0, t.channels * sizeof *total2);
+  each_block(t, [&](const TileBlock& block) {
+    add_block(block, sum, sum2,
+              [&](int64_t tile) { return GradientTerms<T, kGate, PerLane>{in(tile)}; });
+    fold(t, block.lanes, sum, channel.v);
+    fold(t, block.lanes, sum2, channel2.v);
+    int64_t infinite = 0;
     for (int64_t ch = 0; ch < t.channels; ++ch) {
-      part[ch] += total.v[ch * t.channel_step + j * t.repeat_step];
-      part2[ch] += total2.v[ch * t.channel_step + j * t.repeat_step];
+      infinite |= -(int64_t) !(is_finite(channel.v[ch]) & is_finite(channel2.v[ch]));
     }
-  }
+    for (int64_t ch = 0; infinite && ch < t.channels; ++ch) {
+      double &g = channel.v[ch], &gd = channel2.v[ch];
+      if (is_finite(g) && is_finite(gd)) continue;
+      g = gd = 0;
+      each_value(t, block, ch,
+                 [&](int64_t tile, int64_t lane) { add_in_double(in(tile), lane, g, gd); });
+    }
+    for (int64_t ch = 0; ch < t.channels; ++ch) {
+      total[ch] += channel.v[ch];
+      total2[ch] += channel2.v[ch];
+    }
+  });
 }
 
 template <class T, Gate kGate>
 void row_input_gradient(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
   Lanes<float> c, a, b, p, q;
-  const PerLane center(over_lanes(call.center, t, r, c));
-  const PerLane scale(over_lanes(call.scale, t, r, a));
-  const PerLane shift(over_lanes(call.shift, t, r, b));
-  const PerLane slope(over_lanes(call.slope, t, r, p));
-  const PerLane offset(over_lanes(call.offset, t, r, q));
+  const PerLane center(over_lanes(call.center + r.channel_from, t, c));
+  const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
+  const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
+  const PerLane slope(over_lanes(call.slope + r.channel_from, t, p));
+  const PerLane offset(over_lanes(call.offset + r.channel_from, t, q));
   for (int64_t j = 0; j < t.all(); ++j) {
     const int64_t e = t.element(j);
     write(InputGradient<T, kGate, PerLane>{{(const T*)call.x + e, (const T*)call.dy + e,

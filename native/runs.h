@@ -137,6 +137,11 @@ __attribute__((noinline)) void write_end(const Out& out, int64_t i, int64_t n) {
   out.ordinary(i, n);
 }
 
+template <class Out>
+INLINE void write_head(const Out& out, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) write_end(out, i, n - i < kLanes ? n - i : kLanes);
+}
+
 // Writes n elements of a run, past the caches where that is wanted and the address allows it.
 template <class Out>
 INLINE void write(const Out& out, int64_t n, bool streams) {
@@ -145,7 +150,7 @@ INLINE void write(const Out& out, int64_t n, bool streams) {
   int64_t i = 0;
   const int64_t head = streams ? o.head(n) : -1;
   if (head >= 0) {
-    for (; i < head; i += kLanes) write_end(out, i, head - i < kLanes ? head - i : kLanes);
+    write_head(out, head);
     for (i = head; i + kLanes <= n; i += kLanes) o.streamed(i);
   } else {
     for (; i + kLanes <= n; i += kLanes) o.ordinary(i, kLanes);

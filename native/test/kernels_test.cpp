@@ -114,54 +114,80 @@ void compare(const char* what, int64_t i, double expected, double actual, double
   }
 }
 
+// Random data of a shape and what a call of it needs.
+struct Buffers {
+  int64_t n, rows, stride, gates;
+  Numbers x, residual, y, dy, dx, d_residual;
+  Guarded gate;
+  Numbers center, scale, shift, slope, offset;
+  Guarded part, part2;
+  Call call;
+
+  Buffers(Shape s, int64_t type, int relu, bool kept, bool streams, bool at_end)
+      : n(s.outer * s.channels * s.inner),
+        rows(s.inner == 1 && s.channels < 512 ? 512 / s.channels : 1),
+        stride(((s.inner == 1 ? rows * s.channels : s.inner) + 7) / 8),
+        gates(s.inner == 1 ? (s.outer + rows - 1) / rows : s.outer * s.channels),
+        x(n, type, at_end),
+        residual(n, type, at_end),
+        y(n, type, at_end),
+        dy(n, type, at_end),
+        dx(n, type, at_end),
+        d_residual(n, type, at_end),
+        gate(gates * stride, at_end),
+        center(s.channels + 16, 0, at_end),
+        scale(s.channels + 16, 0, at_end),
+        shift(s.channels + 16, 0, at_end),
+        slope(s.channels + 16, 0, at_end),
+        offset(s.channels + 16, 0, at_end),
+        part(8 * s.channels, at_end),
+        part2(8 * s.channels, at_end) {
+    for (int64_t i = 0; i < n; ++i) {
+      x.set(i, next());
+      residual.set(i, next());
+      dy.set(i, next());
+    }
+    for (int64_t c = 0; c < s.channels; ++c) {
+      center.set(c, next());
+      scale.set(c, next());
+      // No value of y is 0 but by ReLU, so that rounding cannot decide about a gate.
+      shift.set(c, next() + 1.0 / 128);
+      slope.set(c, next());
+      offset.set(c, next());
+    }
+    call = {x.address(),
+            kept ? residual.address() : nullptr,
+            y.address(),
+            dy.address(),
+            dx.address(),
+            kept ? d_residual.address() : nullptr,
+            kept && relu ? (uint8_t*)gate.data() : nullptr,
+            s.channels,
+            s.inner,
+            rows,
+            stride,
+            type,
+            relu,
+            0,
+            streams,
+            (float*)center.address(),
+            (float*)scale.address(),
+            (float*)shift.address(),
+            (float*)slope.address(),
+            (float*)offset.address(),
+            (double*)part.data(),
+            (double*)part2.data()};
+  }
+};
+
 void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bool streams,
           bool at_end) {
-  const int64_t n = s.outer * s.channels * s.inner;
-  const int64_t rows = s.inner == 1 && s.channels < 512 ? 512 / s.channels : 1;
-  const int64_t stride = ((s.inner == 1 ? rows * s.channels : s.inner) + 7) / 8;
-  const int64_t gates = s.inner == 1 ? (s.outer + rows - 1) / rows : s.outer * s.channels;
-  Numbers x(n, type, at_end), residual(n, type, at_end), y(n, type, at_end), dy(n, type, at_end),
-      dx(n, type, at_end), d_residual(n, type, at_end);
-  Guarded gate(gates * stride, at_end);
-  const int64_t padded = s.channels + 16;
-  Numbers center(padded, 0, at_end), scale(padded, 0, at_end), shift(padded, 0, at_end),
-      slope(padded, 0, at_end), offset(padded, 0, at_end);
-  Guarded part(8 * s.channels, at_end), part2(8 * s.channels, at_end);
-  for (int64_t i = 0; i < n; ++i) {
-    x.set(i, next());
-    residual.set(i, next());
-    dy.set(i, next());
-  }
-  for (int64_t c = 0; c < s.channels; ++c) {
-    center.set(c, next());
-    scale.set(c, next());
-    // No value of y is 0 but by ReLU, so that rounding cannot decide about a gate.
-    shift.set(c, next() + 1.0 / 128);
-    slope.set(c, next());
-    offset.set(c, next());
-  }
-  const Call call = {x.address(),
-                     kept ? residual.address() : nullptr,
-                     y.address(),
-                     dy.address(),
-                     dx.address(),
-                     kept ? d_residual.address() : nullptr,
-                     kept && relu ? (uint8_t*)gate.data() : nullptr,
-                     s.channels,
-                     s.inner,
-                     rows,
-                     stride,
-                     type,
-                     relu,
-                     0,
-                     streams,
-                     (float*)center.address(),
-                     (float*)scale.address(),
-                     (float*)shift.address(),
-                     (float*)slope.address(),
-                     (float*)offset.address(),
-                     (double*)part.data(),
-                     (double*)part2.data()};
+  const Buffers b(s, type, relu, kept, streams, at_end);
+  const int64_t n = b.n;
+  const Numbers &x = b.x, &residual = b.residual, &y = b.y, &dy = b.dy, &dx = b.dx,
+                &d_residual = b.d_residual, &center = b.center, &scale = b.scale, &shift = b.shift,
+                &slope = b.slope, &offset = b.offset;
+  const Call& call = b.call;
   const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
   const double tolerance = type == 0 ? 1e-6 : type == 1 ? 8e-3 : 1e-3;
   const int64_t values = s.outer * s.inner;
@@ -202,6 +228,64 @@ void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bo
     compare("sum of g", c, ((double*)sums.data())[c], call.part[c], 1e-5);
     compare("sum of g (x - c)", c, ((double*)sums2.data())[c], call.part2[c], 1e-5);
   }
+}
+
+// The pipelines give the bits of the kernels that they join, for groups of any number of channels.
+void test_pipelines(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept,
+                    bool streams, bool at_end) {
+  Buffers b(s, type, relu, kept, streams, at_end);
+  const int64_t values = s.outer * s.channels * s.inner;
+  const size_t bytes = values * (type == 0 ? 4 : 2), sums = 8 * s.channels;
+  const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
+  std::vector<char> part(sums), part2(sums), y(bytes), dx(bytes), d_residual(bytes);
+  const auto save = [](std::vector<char>& to, const void* from) {
+    memcpy(to.data(), from, to.size());
+  };
+  const auto same = [](const char* what, const std::vector<char>& expected, const void* actual) {
+    const int64_t at = memcmp(expected.data(), actual, expected.size());
+    if (at != 0) fail(what, 0, 0, (double)at);
+  };
+  const auto pipeline = [&](auto verb) {
+    memset((char*)b.call.part, 0, sums);
+    memset((char*)b.call.part2, 0, sums);
+    Range done = all, next = all;
+    done.channel_to = 0;
+    // Groups of 1, 2, 3, ... channels, and at last none to read.
+    for (int64_t group = 1; done.channel_to < s.channels; ++group) {
+      next.channel_from = done.channel_to;
+      next.channel_to =
+          next.channel_from + group < s.channels ? next.channel_from + group : s.channels;
+      verb(b.call, done, next);
+      done = next;
+    }
+    next.channel_from = next.channel_to;
+    verb(b.call, done, next);
+  };
+
+  kernels.moments(b.call, all);
+  save(part, b.call.part);
+  save(part2, b.call.part2);
+  kernels.normalize(b.call, all);
+  save(y, b.call.y);
+  memset(b.call.y, 0, bytes);
+  pipeline(kernels.normalize_and_moments);
+  same("y of a pipeline", y, b.call.y);
+  same("mean of a pipeline", part, b.call.part);
+  same("M2 of a pipeline", part2, b.call.part2);
+
+  kernels.gradient_sums(b.call, all);
+  save(part, b.call.part);
+  save(part2, b.call.part2);
+  kernels.input_gradient(b.call, all);
+  save(dx, b.call.dx);
+  if (kept) save(d_residual, b.call.d_residual);
+  memset(b.call.dx, 0, bytes);
+  if (kept) memset(b.call.d_residual, 0, bytes);
+  pipeline(kernels.input_gradient_and_sums);
+  same("dx of a pipeline", dx, b.call.dx);
+  if (kept) same("dResidual of a pipeline", d_residual, b.call.d_residual);
+  same("sum of g of a pipeline", part, b.call.part);
+  same("sum of g (x - c) of a pipeline", part2, b.call.part2);
 }
 
 void test_functions(const Kernels& kernels, bool at_end) {
@@ -260,16 +344,19 @@ void test_training(const Kernels& kernels, bool at_end) {
 
 void test_all(const char* name, const Kernels& kernels) {
   // One short of, at and past the lengths at which loops change; several tiles and blocks.
-  const Shape shapes[] = {{1, 1, 2},    {3, 2, 7},     {5, 3, 15},    {5, 4, 16},   {2, 3, 17},
-                          {4, 2, 49},   {3, 2, 63},    {3, 2, 64},    {7, 2, 65},   {9, 5, 196},
-                          {2, 2, 511},  {5, 1, 513},   {3, 2, 4099},  {9, 1, 5000}, {600, 1, 30},
-                          {2, 1, 1},    {5, 3, 1},     {70, 7, 1},    {33, 16, 1},  {700, 33, 1},
-                          {9, 511, 1},  {70, 512, 1},  {131, 700, 1}, {3, 1023, 1}, {66, 1024, 1},
-                          {70, 100, 1}, {257, 130, 1}, {40, 20, 49}};
+  const Shape shapes[] = {{1, 1, 2},     {3, 2, 7},    {5, 3, 15},    {5, 4, 16},    {2, 3, 17},
+                          {4, 2, 49},    {3, 2, 63},   {3, 2, 64},    {7, 2, 65},    {9, 5, 196},
+                          {2, 2, 511},   {5, 1, 513},  {3, 2, 4099},  {9, 1, 5000},  {600, 1, 30},
+                          {6, 23, 529},  {2, 1, 1},    {5, 3, 1},     {70, 7, 1},    {33, 16, 1},
+                          {700, 33, 1},  {9, 511, 1},  {70, 512, 1},  {131, 700, 1}, {3, 1023, 1},
+                          {66, 1024, 1}, {70, 100, 1}, {257, 130, 1}, {40, 20, 49}};
   int64_t tests = 0;
   for (const Shape& s : shapes) {
     for (int bits = 0; bits < 48; ++bits) {
       test(kernels, s, bits / 16, bits & 1, bits & 2, bits & 4, bits & 8);
+      ++tests;
+      if (s.inner < 512) continue;  // the pipelines take no small planes side by side
+      test_pipelines(kernels, s, bits / 16, bits & 1, bits & 2, bits & 4, bits & 8);
       ++tests;
     }
   }

@@ -30,7 +30,7 @@ final class CpuEngine implements Engine {
 
   /** What a Java thread keeps from call to call, so that no call allocates. */
   private static final class Calls {
-    final Layout layout = new Layout();
+    final Layout layout = new Layout(1);
     final NormCall norm;
     final MathCall math;
     final Product product;
@@ -146,7 +146,7 @@ final class CpuEngine implements Engine {
 
   @Override
   public long gateBytes(Shape s) {
-    return calls.get().layout.set(s).gateBytes();
+    return calls.get().layout.set(s, Scratch.CHUNK).gateBytes();
   }
 
   @Override

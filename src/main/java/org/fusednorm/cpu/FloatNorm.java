@@ -107,7 +107,7 @@ final class FloatNorm implements NormKernels {
   @Override
   public void normalize(NormCall n, Range r, Scratch s) {
     if (n.layout().isRows()) {
-      FloatRows.normalize(n, r, s);
+      FloatRows.byColumns(FloatRows::normalize, n, r, s);
       return;
     }
     Layout l = n.layout();
@@ -152,7 +152,7 @@ final class FloatNorm implements NormKernels {
   @Override
   public void gradientSums(NormCall n, Range r, Scratch s) {
     if (n.layout().isRows()) {
-      FloatRows.gradientSums(n, r, s);
+      FloatRows.byColumns(FloatRows::gradientSums, n, r, s);
       return;
     }
     for (int c = r.channelFrom; c < r.channelTo; c++) {
@@ -226,7 +226,7 @@ final class FloatNorm implements NormKernels {
   @Override
   public void inputGradient(NormCall n, Range r, Scratch s) {
     if (n.layout().isRows()) {
-      FloatRows.inputGradient(n, r, s);
+      FloatRows.byColumns(FloatRows::inputGradient, n, r, s);
       return;
     }
     Layout l = n.layout();

@@ -11,6 +11,23 @@ final class FloatRows {
 
   private FloatRows() {}
 
+  /** One of the verbs below. */
+  interface Verb {
+    void run(NormCall n, Range r, Scratch s);
+  }
+
+  /** Runs a verb on a range that may have more columns than a chunk. */
+  static void byColumns(Verb v, NormCall n, Range r, Scratch s) {
+    int from = r.channelFrom;
+    int to = r.channelTo;
+    while (r.channelFrom < to) {
+      r.channelTo = Math.min(to, r.channelFrom + Scratch.CHUNK);
+      v.run(n, r, s);
+      r.channelFrom = r.channelTo;
+    }
+    r.channelFrom = from;
+  }
+
   /** Lanes of the tile at row {@code o}: fewer in the last tile. */
   private static int lanes(Layout l, Range r, long o) {
     int width = r.channelTo - r.channelFrom;

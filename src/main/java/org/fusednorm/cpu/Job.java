@@ -7,4 +7,11 @@ package org.fusednorm.cpu;
 abstract class Job {
   /** Does one item, with buffers that belong to the running thread. */
   abstract void run(int item, Scratch s);
+
+  /**
+   * Called in every thread after the last item that it did, with the same buffers.
+   *
+   * @param whole false where an item failed
+   */
+  void end(Scratch s, boolean whole) {}
 }

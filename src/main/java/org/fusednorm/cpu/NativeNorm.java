@@ -22,6 +22,9 @@ final class NativeNorm implements NormKernels {
 
   private static final int ALIGNMENT = 64;
 
+  /** What kernels have lanes for, as kMostLanes in kernels.h. */
+  private static final int MOST_LANES = 2048;
+
   private final int isa;
 
   /** The call as native code reads it: the fields of struct Call, in its order. */
@@ -66,6 +69,11 @@ final class NativeNorm implements NormKernels {
       parts = b.asDoubleBuffer();
       partsAddress = NativeLibrary.address(b);
     }
+  }
+
+  @Override
+  public int columns() {
+    return MOST_LANES;
   }
 
   @Override
@@ -157,6 +165,41 @@ final class NativeNorm implements NormKernels {
         r.innerFrom,
         r.innerTo,
         0);
+  }
+
+  @Override
+  public boolean overlaps(NormCall n) {
+    return n.layout().inner >= Layout.SMALL_PLANE;
+  }
+
+  @Override
+  public void normalizeAndMoments(NormCall n, Range done, Range next) {
+    Layout l = n.layout();
+    Simd.normalizeAndMoments(
+        isa,
+        callAddress,
+        l.outer,
+        l.inner,
+        done.channelFrom,
+        done.channelTo,
+        next.channelFrom,
+        next.channelTo);
+    take(n, next);
+  }
+
+  @Override
+  public void inputGradientAndSums(NormCall n, Range done, Range next) {
+    Layout l = n.layout();
+    Simd.inputGradientAndSums(
+        isa,
+        callAddress,
+        l.outer,
+        l.inner,
+        done.channelFrom,
+        done.channelTo,
+        next.channelFrom,
+        next.channelTo);
+    take(n, next);
   }
 
   @Override

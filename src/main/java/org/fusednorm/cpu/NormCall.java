@@ -45,10 +45,10 @@ final class NormCall extends Job {
   /** The kernels for all types but F64. */
   private final NormKernels floats;
 
-  private final Layout layout = new Layout();
-  private final Range stripe = new Range();
+  private final Layout layout;
   private NormKernels kernels;
   private Phase phase;
+  private boolean overlaps;
   private boolean narrow;
 
   final Data x = new Data();
@@ -97,6 +97,7 @@ final class NormCall extends Job {
   NormCall(Workers workers, Isa isa) {
     this.workers = workers;
     floats = isa == null ? FloatNorm.INSTANCE : new NativeNorm(isa);
+    layout = new Layout(workers.threads());
   }
 
   Layout layout() {
@@ -104,9 +105,9 @@ final class NormCall extends Job {
   }
 
   private void open(Tensor data) {
-    layout.set(data.shape());
     narrow = data.dtype() != DType.F64;
     kernels = narrow ? floats : DoubleNorm.INSTANCE;
+    layout.set(data.shape(), kernels.columns());
     x.set(data);
     y.set(null);
     residual.set(null);
@@ -152,6 +153,13 @@ final class NormCall extends Job {
 
   private void launch(Phase p) {
     phase = p;
+    layout.split(
+        switch (p) {
+          case NORMALIZE, GRADIENT -> Layout.Split.ELEMENTS;
+          case BACKWARD, SUMS -> Layout.Split.SUMS_OF_TWO;
+          case FORWARD, MOMENTS -> Layout.Split.SUMS;
+        });
+    overlaps = kernels.overlaps(this);
     if (layout.elements > 0) {
       kernels.begin(this);
       if (p != Phase.FORWARD && p != Phase.MOMENTS) {
@@ -173,25 +181,77 @@ final class NormCall extends Job {
     Range r = layout.range(item, s.range);
     switch (phase) {
       case FORWARD -> {
-        kernels.moments(this, r, s);
+        readForward(r, s);
         finishMoments(r.channelFrom, r.channelTo);
         finishCoefficients(r.channelFrom, r.channelTo);
         kernels.coefficients(this, r.channelFrom, r.channelTo, s);
-        kernels(r).normalize(this, r, s);
+        write(r, s);
       }
       case MOMENTS -> kernels.moments(this, r, s);
       case NORMALIZE -> kernels(r).normalize(this, r, s);
       case BACKWARD -> {
-        kernels(r).gradientSums(this, r, s);
+        readBackward(r, s);
         finishSums(r.channelFrom, r.channelTo);
         finishSlopes(r.channelFrom, r.channelTo);
         kernels.slopes(this, r.channelFrom, r.channelTo, s);
-        kernels(r).inputGradient(this, r, s);
+        write(r, s);
       }
       case SUMS -> kernels(r).gradientSums(this, r, s);
       case GRADIENT -> kernels(r).inputGradient(this, r, s);
       default -> throw new AssertionError(phase);
     }
+  }
+
+  private void readForward(Range r, Scratch s) {
+    if (s.isPending && kernels(s.pending) == kernels) {
+      s.isPending = false;
+      kernels.normalizeAndMoments(this, s.pending, r);
+    } else {
+      writePending(s);
+      kernels.moments(this, r, s);
+    }
+  }
+
+  private void readBackward(Range r, Scratch s) {
+    if (s.isPending && kernels(s.pending) == kernels && kernels(r) == kernels) {
+      s.isPending = false;
+      kernels.inputGradientAndSums(this, s.pending, r);
+    } else {
+      writePending(s);
+      kernels(r).gradientSums(this, r, s);
+    }
+  }
+
+  /** The second half of an item: now, or together with the first half of the next. */
+  private void write(Range r, Scratch s) {
+    if (overlaps) {
+      s.postpone();
+    } else {
+      writeNow(r, s);
+    }
+  }
+
+  private void writePending(Scratch s) {
+    if (s.isPending) {
+      s.isPending = false;
+      writeNow(s.pending, s);
+    }
+  }
+
+  private void writeNow(Range r, Scratch s) {
+    if (phase == Phase.FORWARD) {
+      kernels(r).normalize(this, r, s);
+    } else {
+      kernels(r).inputGradient(this, r, s);
+    }
+  }
+
+  @Override
+  void end(Scratch s, boolean whole) {
+    if (whole) {
+      writePending(s);
+    }
+    s.isPending = false;
   }
 
   /** The kernels of a range whose coefficients are known: only those in Java know wide channels. */
@@ -380,9 +440,9 @@ final class NormCall extends Job {
     if (layout.stripes == 1) {
       return;
     }
-    long before = layout.stripe(0, stripe).count();
+    long before = layout.stripeCount(0);
     for (int i = 1; i < layout.stripes; i++) {
-      long n = layout.stripe(i, stripe).count();
+      long n = layout.stripeCount(i);
       double w = (double) n / (before + n);
       double v = w * before;
       int slot = i * channels;

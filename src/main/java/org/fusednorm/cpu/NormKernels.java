@@ -8,11 +8,34 @@ package org.fusednorm.cpu;
  * the backward is that of the forward bit for bit.
  */
 interface NormKernels {
+  /** Most columns of a row that a range may have. */
+  default int columns() {
+    return Scratch.CHUNK;
+  }
+
   /** Called before the ranges of a verb: what it works on is known, coefficients may not be. */
   default void begin(NormCall n) {}
 
   /** Called when center, scale and shift of these channels are known. */
   default void coefficients(NormCall n, int from, int to, Scratch s) {}
+
+  /**
+   * Whether what is done for one item overlaps with reading the next, which lies in memory: then
+   * the two come in one call.
+   */
+  default boolean overlaps(NormCall n) {
+    return false;
+  }
+
+  /** {@link #normalize} of one range and {@link #moments} of another. */
+  default void normalizeAndMoments(NormCall n, Range done, Range next) {
+    throw new UnsupportedOperationException();
+  }
+
+  /** {@link #inputGradient} of one range and {@link #gradientSums} of another. */
+  default void inputGradientAndSums(NormCall n, Range done, Range next) {
+    throw new UnsupportedOperationException();
+  }
 
   /** Called when slope and offset of these channels are known. */
   default void slopes(NormCall n, int from, int to, Scratch s) {}

@@ -30,7 +30,21 @@ final class Scratch {
   final float[] p = new float[CHUNK];
   final float[] q = new float[CHUNK];
 
-  final Range range = new Range();
+  /** The range of the item at work. */
+  Range range = new Range();
+
+  /** That of the item before, whose values lie in the cache and wait to be written. */
+  Range pending = new Range();
+
+  boolean isPending;
+
+  /** Leaves the second half of an item to be done with the first half of the next. */
+  void postpone() {
+    Range r = range;
+    range = pending;
+    pending = r;
+    isPending = true;
+  }
 
   /** Where a sum is left that is of no use but to have its numbers read. */
   int touched;

@@ -95,6 +95,28 @@ final class Simd {
       long innerTo,
       long slot);
 
+  // For pairs of channel ranges, over all planes.
+
+  static native void normalizeAndMoments(
+      int isa,
+      long call,
+      long outer,
+      long inner,
+      int doneFrom,
+      int doneTo,
+      int nextFrom,
+      int nextTo);
+
+  static native void inputGradientAndSums(
+      int isa,
+      long call,
+      long outer,
+      long inner,
+      int doneFrom,
+      int doneTo,
+      int nextFrom,
+      int nextTo);
+
   /** y = f(x) over n floats, f by its ordinal. */
   static native void activate(int isa, int f, long x, long y, long n);
 

@@ -55,8 +55,14 @@ final class Workers implements AutoCloseable {
   /** Runs items 0 to {@code count - 1} in the calling thread. */
   void runAlone(Job j, int count) {
     Scratch s = scratch.get();
-    for (int i = 0; i < count; i++) {
-      j.run(i, s);
+    boolean whole = false;
+    try {
+      for (int i = 0; i < count; i++) {
+        j.run(i, s);
+      }
+      whole = true;
+    } finally {
+      j.end(s, whole);
     }
   }
 
@@ -100,6 +106,16 @@ final class Workers implements AutoCloseable {
   }
 
   private void work(Job j, int thread, Scratch s) {
+    boolean whole = false;
+    try {
+      takeItems(j, thread, s);
+      whole = true;
+    } finally {
+      j.end(s, whole);
+    }
+  }
+
+  private void takeItems(Job j, int thread, Scratch s) {
     int slice = thread % slices;
     for (int done = 0; done < slices; done++) {
       int at = at(slice);
