@@ -38,6 +38,8 @@ enum Result {
   kInvalidDevice = 101,
   kInvalidImage = 200,
   kInvalidContext = 201,
+  kNoBinary = 209,
+  kUnsupportedPtx = 222,
   kInvalidHandle = 400,
   kNotFound = 500,
   kNotReady = 600,
@@ -59,9 +61,10 @@ enum Result {
 };
 
 // What the environment says of the emulated machine, each name behind FUSEDNORM_EMULATOR_: DEVICES
-// (1), ARCHITECTURE (90), MEMORY in MiB of each device (4096), STREAMS=eager (work is done when it
-// is queued, not when somebody waits), SEED and PREEMPT of the schedule, FAILING_CALL and FAILURE
-// (the n-th driver call, its code), TRACE (calls go to stderr).
+// (1), ARCHITECTURE (90), DRIVER (13000: the CUDA version that it supports), MEMORY in MiB of each
+// device (4096), STREAMS=eager (work is done when it is queued, not when somebody waits), SEED and
+// PREEMPT of the schedule, FAILING_CALL and FAILURE (the n-th driver call, its code), TRACE (calls
+// go to stderr).
 int setting(const char* name, int otherwise);
 constexpr int kProcessors = 4;
 constexpr int kThreadsOfProcessor = 2048;
@@ -112,6 +115,7 @@ struct Event {
 
 struct Module {
   Context* context;
+  int architecture;  // that its code was compiled for
 };
 
 struct Function {
@@ -218,6 +222,7 @@ void finish_all(Context* c);
 void run_host_function(void (*function)(void*), void* data);
 size_t memory_of_device();
 int architecture();
+int driver_version();
 int largest_shared_memory();
 // A kernel or a copy failed while it was done.
 void break_context(Context* c, const std::string& why);

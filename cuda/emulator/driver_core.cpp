@@ -25,6 +25,9 @@ const Text texts[] = {
     {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {kInvalidImage, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
     {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {kNoBinary, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for the device"},
+    {kUnsupportedPtx, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+     "the provided PTX was compiled with an unsupported toolchain."},
     {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {kNotFound, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {kNotReady, "CUDA_ERROR_NOT_READY", "device not ready"},
@@ -100,6 +103,8 @@ int setting(const char* name, int otherwise) {
   const char* const text = getenv((std::string("FUSEDNORM_EMULATOR_") + name).c_str());
   return text ? atoi(text) : otherwise;
 }
+
+int driver_version() { return setting("DRIVER", 13000); }
 
 static Driver* make_driver() {
   schedule = {uint64_t(setting("SEED", 0)), uint64_t(setting("PREEMPT", 0))};
@@ -178,7 +183,7 @@ DRIVER_CALL(cuInit, unsigned flags) {
 
 DRIVER_CALL(cuDriverGetVersion, int* version) {
   ENTER(kAny);
-  *version = 13000;
+  *version = driver_version();
   return kSuccess;
 }
 

@@ -1,6 +1,7 @@
 // Modules, functions, launches.
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <algorithm>
@@ -13,17 +14,29 @@ namespace {
 
 unsigned blocks_of_cluster(const Entry& e) { return e.cluster.x * e.cluster.y * e.cluster.z; }
 
-// A fat binary as nvcc writes it. Its kernels are those that were compiled into this library from
-// the same sources; the machine code is not looked at.
+// A fat binary as nvcc 13.0 writes it. Its kernels are those that were compiled into this library
+// from the same sources; the machine code is not looked at.
 bool is_image(const void* image) {
   uint32_t magic;
   memcpy(&magic, image, sizeof magic);
   return magic == 0xba55ed50;
 }
 
+// Takes a fat binary or PTX, as its version allows: CUDA 12.0 knows PTX 8.0, 13.0 knows 9.0.
 int load(Module** module, const void* image) {
-  if (!image || !is_image(image)) return kInvalidImage;
-  *module = driver().modules.make(current_context());
+  if (!image) return kInvalidImage;
+  if (is_image(image)) {
+    if (driver_version() < 13000) return kInvalidImage;
+    *module = driver().modules.make(current_context(), architecture());
+    return kSuccess;
+  }
+  const char* const version = strstr(static_cast<const char*>(image), "\n.version ");
+  const char* const target = strstr(static_cast<const char*>(image), "\n.target sm_");
+  if (!version || !target) return kInvalidImage;
+  if (atof(version + 10) > driver_version() / 1000 - 4) return kUnsupportedPtx;
+  const int compiled_for = atoi(target + 12);
+  if (compiled_for > architecture()) return kNoBinary;
+  *module = driver().modules.make(current_context(), compiled_for);
   return kSuccess;
 }
 
@@ -101,8 +114,8 @@ DRIVER_CALL(cuModuleGetFunction, Function** function, Module* module, const char
   }
   for (const Entry& e : entries()) {
     if (strcmp(e.name, name) != 0) continue;
-    // The image for older GPUs has no entry with a cluster.
-    if (blocks_of_cluster(e) > 1 && architecture() < 90) return kNotFound;
+    // What was compiled for older GPUs has no entry with a cluster.
+    if (blocks_of_cluster(e) > 1 && module->architecture < 90) return kNotFound;
     *function = d.functions.make(current_context(), module, &e);
     return kSuccess;
   }

@@ -54,7 +54,7 @@ final class CudaEngine implements Engine {
       Device device,
       CudaDevice gpu,
       String driverVersion,
-      CudaImage image,
+      ByteBuffer image,
       CUstream joined,
       CudaContext context,
       Releases releases) {
@@ -78,7 +78,7 @@ final class CudaEngine implements Engine {
    * @param joined the stream of somebody else that all work goes to; null for one of its own
    */
   static CudaEngine open(
-      Device device, CudaDevice gpu, String driverVersion, CudaImage image, CUstream joined) {
+      Device device, CudaDevice gpu, String driverVersion, ByteBuffer image, CUstream joined) {
     CudaContext context = new CudaContext(gpu.ordinal());
     Releases releases = new Releases();
     try {

@@ -11,13 +11,22 @@ import java.util.SortedSet;
 import java.util.TreeMap;
 import java.util.TreeSet;
 
-/** The compiled kernels in this jar: machine code for several architectures, and PTX. */
+/**
+ * The compiled kernels in this jar: an image with machine code for several architectures and PTX,
+ * and for drivers that do not know the image's compiler PTX of an older version.
+ */
 public final class CudaImage {
   /** Where the image lies on the class path. */
   public static final String RESOURCE = "org/fusednorm/cuda/fusednorm.fatbin";
 
   /** Beside it, what the compiler said of each entry: the image itself is compressed. */
   private static final String REGISTERS = "org/fusednorm/cuda/registers.txt";
+
+  /** Drivers before this one refuse images and PTX of the CUDA 13.0 compiler. */
+  private static final int DRIVER_FOR_IMAGE = 13000;
+
+  /** PTX of version 8.0, which drivers know from CUDA 12.0 (r525) on. */
+  private static final String PTX_RESOURCE = "org/fusednorm/cuda/fusednorm.ptx";
 
   private static final int MAGIC = 0xBA55ED50;
   private static final int PTX = 1;
@@ -104,6 +113,32 @@ public final class CudaImage {
   /** The image in a direct buffer, as the driver takes it; read-only. */
   public ByteBuffer bytes() {
     return bytes.asReadOnlyBuffer();
+  }
+
+  /** Whether a driver of this version (12080 for CUDA 12.8) must compile the kernels itself. */
+  static boolean compiledByDriver(int driver) {
+    return driver < DRIVER_FOR_IMAGE;
+  }
+
+  /**
+   * What a driver of this version takes, in a direct buffer: the image, or text that ends in 0.
+   *
+   * @throws IOException if it is missing or cannot be read
+   */
+  ByteBuffer bytesFor(int driver) throws IOException {
+    if (!compiledByDriver(driver)) {
+      return bytes();
+    }
+    byte[] text = read(PTX_RESOURCE);
+    if (text == null) {
+      throw new IOException(PTX_RESOURCE + " is missing beside " + RESOURCE);
+    }
+    return ByteBuffer.allocateDirect(text.length + 1).put(0, text);
+  }
+
+  /** Name of what {@link #bytesFor} gives. */
+  static String resourceFor(int driver) {
+    return compiledByDriver(driver) ? PTX_RESOURCE : RESOURCE;
   }
 
   /** Architectures with machine code: 90 for compute capability 9.0. */

@@ -24,25 +24,26 @@ import org.fusednorm.host.Unavailable;
  * driver's version comes before anything but functions as old as CUDA itself.
  */
 final class CudaProbe {
-  /** Drivers before this version refuse images made by the CUDA 13.0 compiler. */
-  private static final int DRIVER_VERSION = 13000;
+  /** The oldest driver that takes a form of the kernels, r525. */
+  private static final int OLDEST_DRIVER = 12000;
 
   private static final int ARCHITECTURE = 75;
-  private static final String DRIVER_CURE = "install the NVIDIA driver r580 or newer";
+  private static final String DRIVER_CURE =
+      "install the NVIDIA driver r580 or newer (from r525 on the kernels are compiled at the start)";
   private static final String LIBCUDA = "fusednorm.cuda.libcuda";
 
-  private String driverVersion;
+  private int driver;
 
   CudaStatus run() {
     try {
       List<CudaDevice> devices = usableDevices();
-      return new CudaStatus(null, driverVersion, devices);
+      return new CudaStatus(null, driver, devices);
     } catch (CudaMissingException e) {
-      return new CudaStatus(e.missing(), driverVersion, List.of());
+      return new CudaStatus(e.missing(), driver, List.of());
     } catch (IOException e) {
       Unavailable missing =
           new Unavailable(e.getMessage(), "set -Djava.io.tmpdir to a writable directory", e);
-      return new CudaStatus(missing, driverVersion, List.of());
+      return new CudaStatus(missing, driver, List.of());
     }
   }
 
@@ -114,19 +115,15 @@ final class CudaProbe {
   private void readDriverVersion() throws CudaMissingException {
     int[] version = new int[1];
     check("cuDriverGetVersion", JCudaDriver.cuDriverGetVersion(version));
-    driverVersion = version(version[0]);
-    if (version[0] < DRIVER_VERSION) {
+    driver = version[0];
+    if (driver < OLDEST_DRIVER) {
       throw new CudaMissingException(
           "the NVIDIA driver supports CUDA "
-              + driverVersion
+              + CudaStatus.version(driver)
               + ", the kernels need "
-              + version(DRIVER_VERSION),
+              + CudaStatus.version(OLDEST_DRIVER),
           DRIVER_CURE);
     }
-  }
-
-  private static String version(int number) {
-    return number / 1000 + "." + number % 1000 / 10;
   }
 
   /** The devices that can run the kernels, at least one. */
@@ -181,7 +178,7 @@ final class CudaProbe {
   }
 
   /** Loads the image once on one device; the driver is the same for all. */
-  private static void tryImage(CudaDevice on) throws CudaMissingException {
+  private void tryImage(CudaDevice on) throws CudaMissingException, IOException {
     CudaImage image = image();
     CUdevice device = device(on.ordinal());
     CUcontext context = new CUcontext();
@@ -210,12 +207,12 @@ final class CudaProbe {
     }
   }
 
-  private static void findEntries(CudaImage image) throws CudaMissingException {
+  private void findEntries(CudaImage image) throws CudaMissingException, IOException {
     CUmodule module = new CUmodule();
     check(
-        "cuModuleLoadDataEx(" + CudaImage.RESOURCE + ")",
+        "cuModuleLoadDataEx(" + CudaImage.resourceFor(driver) + ")",
         JCudaDriver.cuModuleLoadDataEx(
-            module, Pointer.to(image.bytes()), 0, new int[0], new Pointer()));
+            module, Pointer.toBuffer(image.bytesFor(driver)), 0, new int[0], new Pointer()));
     try {
       for (String entry : CudaKernels.ENTRIES) {
         check(
@@ -229,8 +226,28 @@ final class CudaProbe {
 
   private static void check(String call, int result) throws CudaMissingException {
     if (result != CUresult.CUDA_SUCCESS) {
-      throw new CudaMissingException(failure(call, result), "see that nvidia-smi works here");
+      throw new CudaMissingException(failure(call, result), cure(result));
     }
+  }
+
+  private static String cure(int result) {
+    return switch (result) {
+      case CUresult.CUDA_ERROR_OUT_OF_MEMORY ->
+          "other programs take the GPU's memory: see nvidia-smi, end one or use another GPU";
+      case CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE ->
+          "another program has the GPU for itself: see nvidia-smi, or use another GPU";
+      case CUresult.CUDA_ERROR_NOT_FOUND ->
+          "use an undamaged jar: kernels and classes are not of one build";
+      case CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH,
+          CUresult.CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE ->
+          "restart the machine: the driver was updated and its old kernel module still runs";
+      case CUresult.CUDA_ERROR_INVALID_IMAGE,
+          CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
+          CUresult.CUDA_ERROR_INVALID_PTX,
+          CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION ->
+          DRIVER_CURE;
+      default -> "see that nvidia-smi works here";
+    };
   }
 
   private static String failure(String call, int result) {

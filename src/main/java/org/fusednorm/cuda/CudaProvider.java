@@ -1,6 +1,7 @@
 package org.fusednorm.cuda;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -51,9 +52,17 @@ public final class CudaProvider implements EngineProvider {
   static List<Part> parts(CudaStatus status) {
     List<Part> parts = new ArrayList<>();
     if (status.driverVersion() != null) {
-      parts.add(Part.of("driver", "CUDA " + status.driverVersion()));
+      parts.add(
+          Part.of(
+              "driver",
+              "CUDA "
+                  + status.driverVersion()
+                  + (CudaImage.compiledByDriver(status.driver())
+                      ? ", compiles the kernels at the first start"
+                      : "")));
     }
-    for (CudaDevice d : status.devices()) {
+    for (int i = 0; i < status.devices().size(); i++) {
+      CudaDevice d = status.devices().get(i);
       String text =
           String.format(
               Locale.ROOT,
@@ -61,7 +70,9 @@ public final class CudaProvider implements EngineProvider {
               d.name(),
               d.architecture(),
               d.memoryBytes() / (double) (1 << 30));
-      parts.add(Part.of("device " + d.ordinal(), text));
+      // Devices that cannot run the kernels do not count for us, but for the driver.
+      String other = d.ordinal() == i ? "" : ", number " + d.ordinal() + " for the driver";
+      parts.add(Part.of("device " + i, text + other));
     }
     parts.add(image());
     return parts;
@@ -108,7 +119,7 @@ public final class CudaProvider implements EngineProvider {
           "there is no " + NAME + ":" + index + " among " + status.devices().size() + " GPU(s)");
     }
     try {
-      CudaImage image = CudaImage.load().orElseThrow();
+      ByteBuffer image = CudaImage.load().orElseThrow().bytesFor(status.driver());
       return CudaEngine.open(
           new Device(NAME, index),
           status.devices().get(index),

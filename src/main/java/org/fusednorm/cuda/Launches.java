@@ -67,7 +67,11 @@ final class Launches {
   private long launched;
 
   Launches(
-      CudaContext context, CudaMemory memory, CudaImage image, CUstream stream, Releases releases) {
+      CudaContext context,
+      CudaMemory memory,
+      ByteBuffer image,
+      CUstream stream,
+      Releases releases) {
     this.memory = memory;
     this.stream = stream;
     architecture =
@@ -91,12 +95,12 @@ final class Launches {
     releases.add(() -> workspace.drop());
   }
 
-  private void load(CudaImage image, Releases releases) {
+  private void load(ByteBuffer image, Releases releases) {
     CUmodule module = new CUmodule();
     Cuda.check(
         JCudaDriver.cuModuleLoadDataEx(
-            module, Pointer.toBuffer(image.bytes()), 0, new int[0], new Pointer()),
-        "cuModuleLoadDataEx(" + CudaImage.RESOURCE + ")");
+            module, Pointer.toBuffer(image), 0, new int[0], new Pointer()),
+        "cuModuleLoadDataEx(" + image.capacity() + " bytes)");
     releases.add("cuModuleUnload", () -> JCudaDriver.cuModuleUnload(module));
     for (String entry : CudaKernels.ENTRIES) {
       CUfunction f = new CUfunction();

@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
+import jcuda.driver.CUresult;
 import org.fusednorm.testing.ForkedJvm;
 import org.fusednorm.testing.Make;
 import org.fusednorm.testing.Required;
@@ -90,8 +91,16 @@ class CudaDriverTest {
 
   @Test
   void driverTooOld() throws Exception {
-    List<String> lines = stub(Map.of("STUB_VERSION", "12080"));
-    assertMissing(lines, "supports CUDA 12.8, the kernels need 13.0", "r580", "12.8");
+    List<String> lines = stub(Map.of("STUB_VERSION", "11080"));
+    assertMissing(lines, "supports CUDA 11.8, the kernels need 12.0", "r525", "11.8");
+  }
+
+  @Test
+  void driverOfCuda12CompilesTheKernels() throws Exception {
+    needsImage();
+    List<String> lines = stub(Map.of("STUB_VERSION", "12000"));
+    assertEquals(List.of("available true", "cause null"), lines.subList(0, 2));
+    assertEquals("driver 12.0", lines.get(3));
   }
 
   @Test
@@ -105,7 +114,44 @@ class CudaDriverTest {
     needsImage();
     List<String> lines = stub(Map.of("STUB_ABSENT", "infer_row_f16"));
     assertMissing(
-        lines, "cuModuleGetFunction(infer_row_f16): CUDA_ERROR_NOT_FOUND", "nvidia-smi", "13.0");
+        lines, "cuModuleGetFunction(infer_row_f16): CUDA_ERROR_NOT_FOUND", "undamaged", "13.0");
+  }
+
+  /** Each call of the driver on the way fails once, with memory short. */
+  @Test
+  void everyStepCanFail() throws Exception {
+    String output = Emulator.run(Emulator.Build.PLAIN, FailingSteps.class);
+    List<String> lines = output.lines().toList();
+    assertEquals("then available", lines.get(lines.size() - 1));
+    int steps = lines.size() - 1;
+    assertTrue(steps >= 14 + CudaKernels.ENTRIES.size(), output);
+    for (String line : lines.subList(0, steps)) {
+      assertTrue(
+          line.matches(
+              "cu[A-Za-z]+.*: CUDA_ERROR_OUT_OF_MEMORY \\(2\\) \\| other programs take .*"),
+          line);
+    }
+  }
+
+  /** Prints cause and cure for each. */
+  static final class FailingSteps {
+    public static void main(String[] args) {
+      CudaDriver.status(); // loads the emulator
+      for (int call = 1; ; call++) {
+        Emulator.failCall(call, CUresult.CUDA_ERROR_OUT_OF_MEMORY);
+        CudaStatus status = new CudaProbe().run();
+        if (status.available()) {
+          break;
+        }
+        System.out.println(status.cause() + " | " + status.cure());
+        // A step that could not be undone would be seen as memory that is left.
+        if (Emulator.count(Emulator.Count.MODULES) != 0) {
+          throw new IllegalStateException("left after " + status.cause());
+        }
+      }
+      Emulator.failCall(0, 0);
+      System.out.println("then available");
+    }
   }
 
   @Test

@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.fusednorm.cuda.Emulator.Build;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 
@@ -16,5 +17,15 @@ class CudaEngineTest {
         Map.of("FUSEDNORM_EMULATOR_MEMORY", "64"),
         List.of(EngineMemory.class, EngineRecordings.class),
         "-Dfusednorm.trace=true");
+  }
+
+  /** A driver of CUDA 12, which gets the kernels as PTX. */
+  @TestFactory
+  Stream<DynamicTest> olderDriver() throws Exception {
+    Assumptions.assumeFalse(Emulator.onDevice(), "the machine's own driver has one version");
+    return OnEmulator.tests(
+        Build.PLAIN,
+        Map.of("FUSEDNORM_EMULATOR_DRIVER", "12000", "FUSEDNORM_EMULATOR_MEMORY", "64"),
+        List.of(EngineRecordings.class));
   }
 }

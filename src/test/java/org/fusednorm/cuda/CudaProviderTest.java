@@ -36,9 +36,10 @@ class CudaProviderTest {
   @Test
   void partsAreDriverDevicesAndKernels() {
     CudaDevice device = new CudaDevice(1, "Example GPU", 90, 3L << 29);
-    List<Part> parts = CudaProvider.parts(new CudaStatus(null, "13.0", List.of(device)));
+    List<Part> parts = CudaProvider.parts(new CudaStatus(null, 13000, List.of(device)));
     assertEquals(Part.of("driver", "CUDA 13.0"), parts.get(0));
-    assertEquals(Part.of("device 1", "Example GPU, sm_90, 1.5 GiB"), parts.get(1));
+    assertEquals(
+        Part.of("device 0", "Example GPU, sm_90, 1.5 GiB, number 1 for the driver"), parts.get(1));
     assertEquals("kernels", parts.get(2).name());
     assertEquals(parts.get(2).value().isEmpty(), !parts.get(2).cause().isEmpty());
   }
