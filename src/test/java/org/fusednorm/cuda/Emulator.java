@@ -26,8 +26,14 @@ final class Emulator {
     /** Checked, with the emulator's own kernels of planted faults in place of ours. */
     FAULTS;
 
-    /** Builds it. */
+    /**
+     * Builds it, unless {@code -Dfusednorm.test.emulator} names a folder with one built otherwise.
+     */
     Path library() throws IOException, InterruptedException {
+      String given = System.getProperty("fusednorm.test.emulator");
+      if (given != null) {
+        return Path.of(given, name().toLowerCase(Locale.ROOT), "libcuda.so.1");
+      }
       Required.assume("nvcc", CudaImage.load().isPresent(), "built without the CUDA compiler");
       Path out = Make.run("cuda/emulator", this == FAULTS ? "faults" : "all");
       return out.resolve(name().toLowerCase(Locale.ROOT)).resolve("libcuda.so.1");
