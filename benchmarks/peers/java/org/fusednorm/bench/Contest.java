@@ -3,6 +3,7 @@ package org.fusednorm.bench;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 import org.fusednorm.bench.NormCase.Operation;
 
 /**
@@ -31,6 +32,18 @@ record Contest(NormCase norm, List<Contender> contenders) {
       Set.of("NCHW:32x64x112x112", "NCHW:32x256x56x56", "NHWC:32x56x56x256");
   private static final Set<String> ALSO_BF16 = Set.of("NCHW:32x256x56x56", "NHWC:32x56x56x256");
   private static final Set<String> ALSO_ND4J = Set.of("NCHW:32x256x56x56", "NC:60x100");
+
+  /**
+   * What is to be measured.
+   *
+   * @param kind {@code headline} or {@code all}
+   * @param only a regular expression that is found in the texts of the cases to take
+   */
+  static List<Contest> planned(String kind, String only) {
+    Pattern pattern = Pattern.compile(only);
+    return (kind.equals("all") ? all() : headline())
+        .stream().filter(c -> pattern.matcher(c.norm().toString()).find()).toList();
+  }
 
   /** What fits into half an hour with five rounds. */
   static List<Contest> headline() {

@@ -28,9 +28,9 @@ import org.openjdk.jmh.runner.options.VerboseMode;
  * was stopped goes on where it was.
  */
 final class CpuPeers {
-  private static final int WARMUPS = 4;
+  private static final int WARMUPS = 3;
   private static final int ITERATIONS = 5;
-  private static final TimeValue ITERATION = TimeValue.milliseconds(80);
+  private static final TimeValue ITERATION = TimeValue.milliseconds(60);
 
   /** Loops in Java want their compiler first. */
   private static final int JAVA_WARMUPS = 12;
@@ -38,7 +38,8 @@ final class CpuPeers {
   private static final int STOPPED = 3;
 
   private final Path work;
-  private final boolean all;
+  private final String kind;
+  private final String only;
   private final int threads;
   private final PeerRecord record;
   private final long deadline;
@@ -48,17 +49,18 @@ final class CpuPeers {
   private CpuPeers(String[] args) throws IOException {
     work = Path.of(args[0]);
     record = PeerRecord.open(Path.of(args[1]));
-    all = args[2].equals("all");
+    kind = args[2];
     threads = Integer.parseInt(args[3]);
     nd4jClassPath = args[5];
     deadline = System.nanoTime() + (long) (Double.parseDouble(args[6]) * 1e9);
+    only = args[7];
   }
 
   /**
    * Runs, and ends with code 3 where the time was too short for all of it.
    *
    * @param args work folder, record, {@code headline} or {@code all}, threads, rounds, class path
-   *     of ND4J, seconds after which no contest is begun
+   *     of ND4J, seconds after which no contest is begun, regular expression of cases
    */
   public static void main(String[] args) throws Exception {
     CpuPeers run = new CpuPeers(args);
@@ -80,7 +82,7 @@ final class CpuPeers {
       command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
       command.addAll(options(p));
       command.addAll(List.of("-Xmx6g", "-cp", classPath(p), NormCheck.class.getName()));
-      command.addAll(List.of(p.name(), all ? "all" : "headline"));
+      command.addAll(List.of(p.name(), kind, only));
       Path log = work.resolve("check-" + p + ".log");
       int code =
           new ProcessBuilder(command)
@@ -97,7 +99,7 @@ final class CpuPeers {
   }
 
   private boolean measure(int rounds) throws IOException {
-    List<Contest> contests = all ? Contest.all() : Contest.headline();
+    List<Contest> contests = Contest.planned(kind, only);
     long start = System.nanoTime();
     int made = 0;
     for (int round = 1; round <= rounds; round++) {

@@ -92,7 +92,7 @@ final class CpuPeersFigure {
         data.addValue(
             e == null ? null : 100 * e.ofLimit(),
             contender,
-            s.norm().shapeText().replace(":", " "));
+            s.norm().shapeText().replace(":", "\n"));
       }
     }
     BarRenderer renderer = new BarRenderer();
@@ -109,6 +109,7 @@ final class CpuPeersFigure {
     y.setTickLabelFont(font(Font.PLAIN, 11));
     CategoryAxis x = new CategoryAxis();
     x.setTickLabelFont(font(Font.PLAIN, 11));
+    x.setMaximumCategoryLabelLines(2);
     x.setCategoryMargin(0.25);
     x.setLowerMargin(0.01);
     x.setUpperMargin(0.01);

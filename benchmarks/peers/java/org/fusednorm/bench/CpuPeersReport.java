@@ -54,7 +54,8 @@ final class CpuPeersReport {
     write(Path.of(args[3]).resolve(kind + ".png"), CpuPeersFigure.png(summaries));
   }
 
-  private static void write(Path file, byte[] content) throws IOException {
+  /** Whole or not at all. */
+  static void write(Path file, byte[] content) throws IOException {
     Files.createDirectories(file.getParent());
     Path unfinished = Files.createTempFile(file.getParent(), "cpu-peers", ".tmp");
     Files.write(unfinished, content);

@@ -22,11 +22,11 @@ final class NormCheck {
   /**
    * Runs with the class path of the contenders.
    *
-   * @param args a {@link Contender.Process} and {@code headline} or {@code all}
+   * @param args a {@link Contender.Process}, and what {@link Contest#planned} takes
    */
   public static void main(String[] args) throws Exception {
     Contender.Process process = Contender.Process.valueOf(args[0]);
-    for (Contest contest : args[1].equals("all") ? Contest.all() : Contest.headline()) {
+    for (Contest contest : Contest.planned(args[1], args[2])) {
       List<Contender> contenders =
           contest.contenders().stream()
               .filter(c -> c.process() == process && !Contender.isLimit(c.name()))
