@@ -1,7 +1,9 @@
 package org.fusednorm.cuda;
 
 import java.nio.ByteBuffer;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUhostFn;
@@ -46,6 +48,9 @@ final class CudaEngine implements Engine {
 
   /** The stream of captures, from the first on. */
   private CUstream captures;
+
+  /** Those that are open: a caller that failed may have lost one. */
+  private final Set<CudaGraph> graphs = new HashSet<>();
 
   /** The first failure of a host function since the last wait. */
   private final AtomicReference<Throwable> hostFailure = new AtomicReference<>();
@@ -276,7 +281,7 @@ final class CudaEngine implements Engine {
       if (captures == null) {
         captures = newStream();
       }
-      return new CudaGraph(context, launches, stream, captures, work);
+      return new CudaGraph(context, launches, stream, captures, work, graphs);
     } finally {
       context.leave();
     }
@@ -536,6 +541,7 @@ final class CudaEngine implements Engine {
 
   @Override
   public void close() {
+    releases.add(() -> List.copyOf(graphs).forEach(CudaGraph::close));
     releases.add("cuStreamSynchronize", () -> JCudaDriver.cuStreamSynchronize(stream));
     release(context, releases);
   }

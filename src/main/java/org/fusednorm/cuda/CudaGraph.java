@@ -1,6 +1,7 @@
 package org.fusednorm.cuda;
 
 import java.util.List;
+import java.util.Set;
 import jcuda.driver.CUgraph;
 import jcuda.driver.CUgraphExec;
 import jcuda.driver.CUresult;
@@ -21,6 +22,9 @@ final class CudaGraph implements Engine.Graph {
 
   private final boolean mayComplain;
 
+  /** The engine's graphs that are open. */
+  private final Set<CudaGraph> open;
+
   /**
    * Captures launches, which were run before: whatever they allocate once is there. They are
    * captured on a stream of our own, so that what others queue meanwhile, even on a foreign stream
@@ -31,10 +35,12 @@ final class CudaGraph implements Engine.Graph {
       Launches launches,
       CUstream stream,
       CUstream capture,
-      List<Runnable> work) {
+      List<Runnable> work,
+      Set<CudaGraph> open) {
     this.context = context;
     this.launches = launches;
     this.stream = stream;
+    this.open = open;
     CUgraph graph = new CUgraph();
     Cuda.check(
         JCudaDriver.cuStreamBeginCapture(
@@ -64,6 +70,7 @@ final class CudaGraph implements Engine.Graph {
     }
     mayComplain = complaints;
     workspace = used.hold();
+    open.add(this);
   }
 
   @Override
@@ -85,6 +92,7 @@ final class CudaGraph implements Engine.Graph {
   @Override
   public void close() {
     Releases releases = new Releases();
+    releases.add(() -> open.remove(this));
     releases.add("cuGraphExecDestroy", () -> JCudaDriver.cuGraphExecDestroy(executable));
     releases.add(workspace::drop);
     context.run(releases);

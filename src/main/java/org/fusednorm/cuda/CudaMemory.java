@@ -1,8 +1,10 @@
 package org.fusednorm.cuda;
 
 import java.util.ArrayDeque;
+import java.util.HashSet;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUresult;
@@ -32,13 +34,16 @@ final class CudaMemory {
   /** Addresses of free blocks by size. */
   private final TreeMap<Long, ArrayDeque<Long>> free = new TreeMap<>();
 
+  /** Addresses of all others: a caller that failed may have lost one. */
+  private final Set<Long> used = new HashSet<>();
+
   private final CUdeviceptr pointer = new CUdeviceptr();
   private long inUse;
   private long cached;
 
   CudaMemory(Releases releases) {
     budget = budget();
-    releases.add(this::empty);
+    releases.add(this::close);
   }
 
   /** Most bytes to take, of the setting; {@link Long#MAX_VALUE} without one. */
@@ -84,12 +89,15 @@ final class CudaMemory {
         free.remove(block);
       }
       cached -= block;
-      inUse += block;
-      return new CudaStorage(address, bytes, block);
+      return use(address, bytes, block);
     }
-    long address = take(wanted);
-    inUse += wanted;
-    return new CudaStorage(address, bytes, wanted);
+    return use(take(wanted), bytes, wanted);
+  }
+
+  private CudaStorage use(long address, long bytes, long block) {
+    inUse += block;
+    used.add(address);
+    return new CudaStorage(address, bytes, block);
   }
 
   private long take(long bytes) {
@@ -141,6 +149,7 @@ final class CudaMemory {
 
   /** Gives memory back; it is kept for the next who asks. */
   void free(CudaStorage s) {
+    used.remove(s.address());
     inUse -= s.block();
     cached += s.block();
     free.computeIfAbsent(s.block(), size -> new ArrayDeque<>()).push(s.address());
@@ -149,16 +158,21 @@ final class CudaMemory {
   /** Gives all blocks that are kept to the driver; waits for the device. */
   void empty() {
     Releases blocks = new Releases();
-    free.values()
-        .forEach(
-            addresses ->
-                addresses.forEach(
-                    address ->
-                        blocks.add(
-                            "cuMemFree",
-                            () -> JCudaDriver.cuMemFree(Handles.set(pointer, address)))));
+    free.values().forEach(addresses -> addresses.forEach(address -> add(address, blocks)));
     free.clear();
     cached = 0;
+    blocks.run();
+  }
+
+  private void add(long address, Releases blocks) {
+    blocks.add("cuMemFree", () -> JCudaDriver.cuMemFree(Handles.set(pointer, address)));
+  }
+
+  private void close() {
+    Releases blocks = new Releases();
+    used.forEach(address -> add(address, blocks));
+    used.clear();
+    blocks.add(this::empty);
     blocks.run();
   }
 

@@ -19,6 +19,12 @@ class CudaEngineTest {
         "-Dfusednorm.trace=true");
   }
 
+  @TestFactory
+  Stream<DynamicTest> failures() throws Exception {
+    Assumptions.assumeFalse(Emulator.onDevice(), "the machine's own driver fails at its own will");
+    return OnEmulator.tests(Build.PLAIN, Map.of(), List.of(EngineFaults.class));
+  }
+
   /** A driver of CUDA 12, which gets the kernels as PTX. */
   @TestFactory
   Stream<DynamicTest> olderDriver() throws Exception {

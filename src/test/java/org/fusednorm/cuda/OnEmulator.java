@@ -65,6 +65,10 @@ final class OnEmulator {
   /** In that JVM. */
   static final class Runner {
     public static void main(String[] args) {
+      CudaStatus status = CudaDriver.status(); // loads the driver, for Emulator's functions too
+      if (!status.available()) {
+        throw new IllegalStateException(status.cause());
+      }
       var request =
           LauncherDiscoveryRequestBuilder.request()
               .selectors(
