@@ -3,13 +3,17 @@ package org.fusednorm.cli;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.SplittableRandom;
+import java.util.function.Consumer;
 import java.util.function.DoubleConsumer;
 import org.fusednorm.Activation;
 import org.fusednorm.Affine;
 import org.fusednorm.Backend;
 import org.fusednorm.DType;
+import org.fusednorm.Device;
 import org.fusednorm.NormOps;
+import org.fusednorm.Recording;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Scope;
@@ -20,30 +24,46 @@ import org.fusednorm.Tensor;
 /**
  * Times the operations of one shape beside a copy of the same data. All take turns in rounds, and
  * each is compared with the copy of its own round, so that a machine that slows down slows both.
+ *
+ * <p>On a GPU the calls go through several sets of operands in turn, more than its cache holds, as
+ * in a network, where a layer finds its input in memory; and all sets are one recording, so that
+ * what is timed is the device and not the calls. The CPU calls one by one with the same operands,
+ * whose smallest shapes then stay in its cache, as they do in a network.
  */
 final class Bench implements AutoCloseable {
   private static final double EPS = 1e-5;
 
-  /** Shorter calls are repeated until a measurement lasts this long. */
-  private static final double SHORTEST = 1e-3;
+  /** Shorter calls are repeated until a measurement lasts this long, in seconds. */
+  private static final double SHORTEST = 2e-3;
 
   /** Part of the time that goes to warming up, for the compiler of the JVM. */
   private static final double WARM_UP = 0.3;
 
   private static final int FEWEST_ROUNDS = 3;
 
+  /** Four times the largest cache of a GPU yet, 128 MB. */
+  private static final long GPU_ROTATION = 512L << 20;
+
+  private static final int MOST_SETS = 48;
+
   private final Backend backend;
   private final Scope memory;
   private final List<Work> works = new ArrayList<>();
+  private final List<Operands> sets = new ArrayList<>();
 
   /**
    * One operation.
    *
    * @param name what is done
    * @param bytes the least that it must read and write
-   * @param call does it once
+   * @param calls how many operands it goes through
+   * @param run does it once with each of them
+   * @param recording what {@code run} replays, or null
    */
-  private record Work(String name, long bytes, Runnable call) {}
+  private record Work(String name, long bytes, int calls, Runnable run, Recording recording) {}
+
+  /** What one call reads and writes. */
+  private record Operands(Tensor x, Tensor residual, Tensor dy, Tensor y) {}
 
   /**
    * What was measured.
@@ -63,14 +83,20 @@ final class Bench implements AutoCloseable {
       double gigabytesPerSecond,
       double ofCopy) {}
 
-  Bench(Backend backend, Shape shape, DType t) {
+  /** How many bytes a call's operands must be moved on by before the same ones come again. */
+  static long rotation(Device device) {
+    return device.backend().equals("cuda") ? GPU_ROTATION : 0;
+  }
+
+  /**
+   * @param rotation bytes, see {@link #rotation(Device)}; 0: the same operands every time
+   */
+  Bench(Backend backend, Shape shape, DType t, long rotation) {
     this.backend = backend;
     memory = backend.scope();
     NormOps norm = backend.norm();
-    Tensor x = data(shape, t, 1);
-    Tensor residual = data(shape, t, 2);
-    Tensor dy = data(shape, t, 3);
-    Tensor y = memory.empty(shape, t);
+    long bytes = shape.bytes(t);
+    operands(shape, t, rotation == 0 ? 1 : (rotation + 2 * bytes - 1) / (2 * bytes));
     Shape c = Shape.of(shape.channels());
     float[] ones = new float[Math.toIntExact(shape.channels())];
     Arrays.fill(ones, 1);
@@ -87,29 +113,50 @@ final class Bench implements AutoCloseable {
     Saved relu = Saved.empty(memory, shape, t, false);
     Saved gated = Saved.empty(memory, shape, t, true);
     Sums sums = Sums.empty(memory, shape.channels());
-    long bytes = shape.bytes(t);
-    works.add(new Work("copy", 2 * bytes, () -> y.copyFrom(x)));
-    works.add(
-        new Work(
-            "forward", 2 * bytes, () -> norm.forward(x, a, EPS, Activation.NONE, null, plain, y)));
-    works.add(
-        new Work(
-            "forward+relu",
-            2 * bytes,
-            () -> norm.forward(x, a, EPS, Activation.RELU, null, relu, y)));
-    works.add(
-        new Work(
-            "forward+add+relu",
-            3 * bytes,
-            () -> norm.forward(x, a, EPS, Activation.RELU, residual, gated, y)));
-    works.add(
-        new Work(
-            "backward",
-            3 * bytes,
-            () -> norm.backward(dy, x, plain, Activation.NONE, sums, y, null)));
-    works.add(
-        new Work(
-            "infer", 2 * bytes, () -> norm.infer(x, running, a, EPS, Activation.NONE, null, y)));
+    add("copy", 2 * bytes, o -> o.y.copyFrom(o.x));
+    add("forward", 2 * bytes, o -> norm.forward(o.x, a, EPS, Activation.NONE, null, plain, o.y));
+    add(
+        "forward+relu",
+        2 * bytes,
+        o -> norm.forward(o.x, a, EPS, Activation.RELU, null, relu, o.y));
+    add(
+        "forward+add+relu",
+        3 * bytes,
+        o -> norm.forward(o.x, a, EPS, Activation.RELU, o.residual, gated, o.y));
+    add(
+        "backward",
+        3 * bytes,
+        o -> norm.backward(o.dy, o.x, plain, Activation.NONE, sums, o.y, null));
+    add(
+        "backward+relu",
+        3 * bytes,
+        o -> norm.backward(o.dy, o.x, relu, Activation.RELU, sums, o.y, null));
+    add("infer", 2 * bytes, o -> norm.infer(o.x, running, a, EPS, Activation.NONE, null, o.y));
+  }
+
+  private void operands(Shape shape, DType t, long wanted) {
+    Operands first =
+        new Operands(
+            data(shape, t, 1), data(shape, t, 2), data(shape, t, 3), memory.empty(shape, t));
+    sets.add(first);
+    for (long i = 1; i < Math.min(MOST_SETS, wanted); i++) {
+      sets.add(
+          new Operands(
+              memory.empty(shape, t).copyFrom(first.x),
+              memory.empty(shape, t).copyFrom(first.residual),
+              memory.empty(shape, t).copyFrom(first.dy),
+              memory.empty(shape, t)));
+    }
+  }
+
+  private void add(String name, long bytes, Consumer<Operands> call) {
+    Runnable each = () -> sets.forEach(call);
+    if (sets.size() == 1) {
+      works.add(new Work(name, bytes, 1, each, null));
+    } else {
+      Recording recording = backend.record(each);
+      works.add(new Work(name, bytes, sets.size(), recording::replay, recording));
+    }
   }
 
   /** Random values, written in pieces: a shape may have more elements than an array. */
@@ -160,8 +207,8 @@ final class Bench implements AutoCloseable {
     double last;
     do {
       last = time(w, repeats);
-      if (last * repeats < SHORTEST) {
-        repeats = (int) Math.min(1 << 20, Math.ceil(SHORTEST / last));
+      if (last * w.calls * repeats < SHORTEST) {
+        repeats = (int) Math.min(1 << 20, Math.ceil(SHORTEST / last / w.calls));
       }
     } while (elapsed(start) < seconds);
     return repeats;
@@ -170,10 +217,10 @@ final class Bench implements AutoCloseable {
   private double time(Work w, int repeats) {
     long start = System.nanoTime();
     for (int i = 0; i < repeats; i++) {
-      w.call.run();
+      w.run.run();
     }
     backend.synchronize();
-    return Math.max(1e-9, elapsed(start)) / repeats;
+    return Math.max(1e-9, elapsed(start)) / repeats / w.calls;
   }
 
   private static double elapsed(long start) {
@@ -208,6 +255,7 @@ final class Bench implements AutoCloseable {
 
   @Override
   public void close() {
+    works.stream().map(Work::recording).filter(Objects::nonNull).forEach(Recording::close);
     memory.close();
   }
 }

@@ -20,11 +20,14 @@ import picocli.CommandLine.Spec;
     description = {
       "Times normalization, beside the speed of a copy of the same data.",
       "",
-      "Forward with and without ReLU and residual, backward and inference take turns with a copy"
+      "Forward and backward with and without ReLU, and inference, take turns with a copy"
           + " made by the same backend. GB/s counts the least bytes that an operation must read"
           + " and write: twice the data for forward and inference, three times for backward, once"
           + " more for a residual. 'of copy' is that speed over the copy's in the same round, the"
           + " median of all rounds; 100 %% would be one pass at the speed of memory.",
+      "",
+      "On a GPU the operands change from call to call, more of them than its cache holds, and calls"
+          + " are replayed from a recording: times are the device's own.",
       ""
     },
     footer = {
@@ -109,10 +112,11 @@ final class BenchCommand implements Runnable {
 
   private List<Result> measure(Backend backend) {
     List<Result> results = new ArrayList<>();
+    long rotation = Bench.rotation(backend.device());
     try (Progress progress = Progress.start("bench", (long) STEPS * shapes.size(), 0)) {
       for (Shape shape : shapes) {
         progress.note(shape.toString());
-        try (Bench bench = new Bench(backend, shape, dtype)) {
+        try (Bench bench = new Bench(backend, shape, dtype, rotation)) {
           long[] steps = {0};
           List<Bench.Timing> timings =
               bench.run(

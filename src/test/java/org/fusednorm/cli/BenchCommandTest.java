@@ -9,6 +9,11 @@ import com.google.gson.JsonObject;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.fusednorm.Backend;
+import org.fusednorm.Backends;
+import org.fusednorm.DType;
+import org.fusednorm.Device;
+import org.fusednorm.Shape;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -48,6 +53,7 @@ class BenchCommandTest {
             "forward+relu", 2 * data,
             "forward+add+relu", 3 * data,
             "backward", 3 * data,
+            "backward+relu", 3 * data,
             "infer", 2 * data),
         bytes);
   }
@@ -69,10 +75,31 @@ class BenchCommandTest {
     assertEquals(0, ran.code(), ran.err());
     ran.assertReadable();
     List<String> lines = ran.out().lines().toList();
-    assertEquals(2 + 2 * 6, lines.size(), ran.out());
+    assertEquals(2 + 2 * 7, lines.size(), ran.out());
     assertTrue(lines.get(1).matches("shape +type +operation +time +GB/s +of copy +rounds"));
     assertTrue(lines.get(3).startsWith("[6, 5] NC"), lines.get(3));
     assertTrue(lines.get(3).contains(" " + type + " "), lines.get(3));
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.fusednorm.testing.EachBackend#names")
+  void operandsThatChangeAreMeasuredCallByCall(String name) {
+    Shape shape = Shape.nc(6, 5);
+    try (Backend backend = Backends.open(name)) {
+      try (Bench bench = new Bench(backend, shape, DType.F32, 10 * shape.bytes(DType.F32))) {
+        for (Bench.Timing t : bench.run(0.05, part -> {})) {
+          assertEquals(0, t.bytes() % shape.bytes(DType.F32), t::toString);
+          assertTrue(t.seconds() > 0 && t.rounds() >= 3, t::toString);
+        }
+      }
+      assertEquals(0, backend.memory().bytesInUse(), "bytes in use after the bench");
+    }
+  }
+
+  @Test
+  void gpusGetMoreOperandsThanTheirCacheHolds() {
+    assertEquals(0, Bench.rotation(new Device("cpu", 0)));
+    assertEquals(512 << 20, Bench.rotation(new Device("cuda", 1)));
   }
 
   @Test

@@ -16,9 +16,13 @@ import org.junit.jupiter.api.Test;
  * JCuda, is the one that such a driver has inside.
  */
 class CudaPtxTest {
+  private static final String COMPILER = "/lib/libJNvPTXCompiler-12.6.0-linux-x86_64.so";
+
   @Test
   void compilerOfCuda12TakesThem() throws Exception {
     Required.assume("nvcc", CudaImage.load().isPresent(), "built without the CUDA compiler");
+    boolean packed = CudaPtxTest.class.getResource(COMPILER) != null;
+    Required.assume("PTX compiler", packed, COMPILER + " is not on the class path");
     ForkedJvm.Result result =
         ForkedJvm.run(
             List.of("-Djava.io.tmpdir=" + System.getProperty("java.io.tmpdir")), Compile.class);
