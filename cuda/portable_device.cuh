@@ -6,6 +6,8 @@
 
 #define BN_DEVICE __device__ __forceinline__
 #define BN_UNROLL _Pragma("unroll")
+#define BN_PRAGMA(text) _Pragma(#text)
+#define BN_UNROLL_BY(n) BN_PRAGMA(unroll n)
 #define BN_ENTRY(threads) extern "C" __global__ void __launch_bounds__(threads)
 
 // Entries with clusters stand under #if BN_CLUSTERS: older GPUs have none.

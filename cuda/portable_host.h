@@ -10,6 +10,7 @@
 
 #define BN_DEVICE inline
 #define BN_UNROLL
+#define BN_UNROLL_BY(n)
 #define BN_ENTRY(threads) void
 #define BN_CLUSTERS 1
 #define BN_CLUSTER_ENTRY(threads, blocks) void

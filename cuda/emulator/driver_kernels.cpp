@@ -207,7 +207,9 @@ DRIVER_CALL(cuLaunchKernel, Function* function, unsigned grid_x, unsigned grid_y
     copies.emplace_back(p, p + e.parameters[i]);
   }
   const int threads = int(block.x * block.y * block.z);
-  const unsigned resident = unsigned(kProcessors * std::max(1, occupancy(*f, threads, dynamic)));
+  // Without checks a few blocks at a time, whose threads fit into the cache.
+  const int blocks = checked ? std::max(1, occupancy(*f, threads, dynamic)) : 1;
+  const unsigned resident = unsigned(kProcessors * blocks);
   return submit(*s, [=, &e, c = s->context, copies = std::move(copies)] {
     if (c->broken != kSuccess) return;
     std::vector<void*> pointers;

@@ -32,6 +32,9 @@ final class Launches {
   /** 64-bit words of {@link #complaint()}. */
   static final int COMPLAINT_WORDS = 4;
 
+  /** 32-bit words of {@link #tickets()}. */
+  static final int TICKETS = 512;
+
   private static final int FIRST_ARGUMENT = 8;
   private static final int BEHIND_ARGUMENTS = FIRST_ARGUMENT + 8 * ARGUMENTS;
   private static final int COMPLAINT_BYTES = 8 * COMPLAINT_WORDS;
@@ -87,10 +90,13 @@ final class Launches {
     words = block.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
     words.putLong(0, Handles.get(block) + FIRST_ARGUMENT);
     Handles.set(fetched, Handles.get(block) + BEHIND_ARGUMENTS);
-    CudaStorage place = memory.allocate(COMPLAINT_BYTES);
+    CudaStorage place = memory.allocate(COMPLAINT_BYTES + Integer.BYTES * TICKETS);
     releases.add(() -> memory.free(place));
     Handles.set(complaint, place.address());
     forgiveComplaint();
+    Cuda.check(
+        JCudaDriver.cuMemsetD32Async(Handles.set(pointer, tickets()), 0, TICKETS, stream),
+        "cuMemsetD32Async(" + TICKETS + " words)");
     workspace = workspaceOf(WORKSPACE_GRAIN);
     releases.add(() -> workspace.drop());
   }
@@ -178,6 +184,14 @@ final class Launches {
   long complaint() {
     mayComplain = true;
     return Handles.get(complaint);
+  }
+
+  /**
+   * Device address of {@link #TICKETS} 32-bit words by which the blocks of a kernel find out which
+   * of them is the last one: zero when a kernel starts, and zero when it has ended.
+   */
+  long tickets() {
+    return Handles.get(complaint) + COMPLAINT_BYTES;
   }
 
   // For Kernel.

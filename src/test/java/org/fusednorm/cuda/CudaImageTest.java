@@ -37,7 +37,7 @@ class CudaImageTest {
       assertEquals(ARCHITECTURES, image.registers(entry).keySet(), entry);
       image
           .registers(entry)
-          .forEach((arch, n) -> assertTrue(n <= 80, entry + " sm_" + arch + ": " + n));
+          .forEach((arch, n) -> assertTrue(n <= 128, entry + " sm_" + arch + ": " + n));
     }
     assertThrows(IllegalArgumentException.class, () -> image.registers("infer"));
   }
