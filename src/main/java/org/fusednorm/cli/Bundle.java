@@ -193,9 +193,13 @@ final class Bundle implements AutoCloseable {
     try (Stream<Path> files = Files.walk(classes);
         ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(jar))) {
       out.setLevel(0);
-      for (Path file : files.filter(Files::isRegularFile).sorted().toList()) {
-        out.putNextEntry(new ZipEntry(classes.relativize(file).toString()));
-        Files.copy(file, out);
+      for (Path file : files.filter(f -> !f.equals(classes)).sorted().toList()) {
+        // Folders too: JUnit looks for a package's classes in its folder.
+        boolean directory = Files.isDirectory(file);
+        out.putNextEntry(new ZipEntry(classes.relativize(file) + (directory ? "/" : "")));
+        if (!directory) {
+          Files.copy(file, out);
+        }
         out.closeEntry();
       }
     }
