@@ -51,6 +51,15 @@ final class Lanes {
     }
   }
 
+  /** Adds {@code rows} rows of n numbers, one after another. */
+  static void addRows(float[] v, float[] w, int rows, int n) {
+    for (int at = 0; at < rows * n; at += n) {
+      for (int i = 0; i < n; i++) {
+        v[i] += w[at + i];
+      }
+    }
+  }
+
   static void relu(float[] v, int n) {
     for (int i = 0; i < n; i++) {
       v[i] = Math.max(v[i], 0f);

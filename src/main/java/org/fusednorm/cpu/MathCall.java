@@ -365,9 +365,13 @@ final class MathCall extends Job {
           }
         } else {
           Arrays.fill(s.sum, 0, n, 0);
-          for (long end = Math.min(height, r + 32); r < end; r++) {
-            x.get(r * width + j, s.x, 0, n, null);
-            Lanes.add(s.sum, s.x, n);
+          // Whole rows that are short are read several at a time.
+          int together = n < width ? 1 : Math.min(32, Scratch.CHUNK / n);
+          for (long end = Math.min(height, r + 32); r < end; ) {
+            int m = (int) Math.min(together, end - r);
+            x.get(r * width + j, s.x, 0, m * n, null);
+            Lanes.addRows(s.sum, s.x, m, n);
+            r += m;
           }
           for (int i = 0; i < n; i++) {
             s.total[i] += s.sum[i];
