@@ -69,7 +69,7 @@ final class CudaEngine implements Engine {
     this.context = context;
     this.releases = releases;
     stream = joined != null ? joined : newStream();
-    memory = new CudaMemory(releases);
+    memory = new CudaMemory(stream, releases);
     launches = new Launches(context, memory, image, stream, releases);
     copies = new CudaCopies(context, launches, stream, releases);
     norm = new CudaNorm(launches);

@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import jcuda.driver.CUdeviceptr;
 import jcuda.driver.CUresult;
+import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
 import org.fusednorm.BackendException;
 import org.fusednorm.host.Settings;
@@ -37,11 +38,13 @@ final class CudaMemory {
   /** Addresses of all others: a caller that failed may have lost one. */
   private final Set<Long> used = new HashSet<>();
 
+  private final CUstream stream;
   private final CUdeviceptr pointer = new CUdeviceptr();
   private long inUse;
   private long cached;
 
-  CudaMemory(Releases releases) {
+  CudaMemory(CUstream stream, Releases releases) {
+    this.stream = stream;
     budget = budget();
     releases.add(this::close);
   }
@@ -161,6 +164,8 @@ final class CudaMemory {
     free.values().forEach(addresses -> addresses.forEach(address -> add(address, blocks)));
     free.clear();
     cached = 0;
+    // Whoever freed them may have queued work on them.
+    blocks.add("cuStreamSynchronize", () -> JCudaDriver.cuStreamSynchronize(stream));
     blocks.run();
   }
 

@@ -30,7 +30,9 @@ class BenchmarkListTest {
             "org.fusednorm.bench.FusednormNorm.call",
             "org.fusednorm.bench.LimitNorm.call",
             "org.fusednorm.bench.PlainJavaNorm.call",
-            "org.fusednorm.bench.TrainingStepBenchmark.step"),
+            "org.fusednorm.bench.TrainingStepBenchmark.step",
+            "org.fusednorm.cuda.LaunchBenchmark.bare",
+            "org.fusednorm.cuda.LaunchBenchmark.verb"),
         names);
   }
 }
