@@ -57,18 +57,14 @@ RANGE_ENTRY(normalize, normalize)
 RANGE_ENTRY(gradientSums, gradient_sums)
 RANGE_ENTRY(inputGradient, input_gradient)
 
-// Channels of all planes, in pairs of those that are written and those that are read.
-#define PIPELINE_ENTRY(name, verb)                                                              \
-  ENTRY(name)                                                                                   \
-  (JNIEnv*, jclass, jint isa, jlong call, jlong outer, jlong inner, jint doneFrom, jint doneTo, \
-   jint nextFrom, jint nextTo) {                                                                \
-    const Range done = {0, outer, doneFrom, doneTo, 0, inner, 0};                               \
-    const Range next = {0, outer, nextFrom, nextTo, 0, inner, 0};                               \
-    kKernels[isa]->verb(*pointer<const Call>(call), done, next);                                \
-  }
-
-PIPELINE_ENTRY(normalizeAndMoments, normalize_and_moments)
-PIPELINE_ENTRY(inputGradientAndSums, input_gradient_and_sums)
+// Channels of all planes: those that are written, and those that are read.
+ENTRY(normalizeAndMoments)
+(JNIEnv*, jclass, jint isa, jlong call, jlong outer, jlong inner, jint doneFrom, jint doneTo,
+ jint nextFrom, jint nextTo) {
+  const Range done = {0, outer, doneFrom, doneTo, 0, inner, 0};
+  const Range next = {0, outer, nextFrom, nextTo, 0, inner, 0};
+  kKernels[isa]->normalize_and_moments(*pointer<const Call>(call), done, next);
+}
 
 ENTRY(activate)(JNIEnv*, jclass, jint isa, jint function, jlong x, jlong y, jlong n) {
   kKernels[isa]->activate(function, pointer<const float>(x), pointer<float>(y), n);

@@ -82,15 +82,6 @@ void normalize_and_moments(const Call& call, const Range& done, const Range& nex
   if (call.streams) stream_fence();
 }
 
-void input_gradient_and_sums(const Call& call, const Range& done, const Range& next) {
-  by_type(call, [&](auto* t) {
-    by_gate(call, [&](auto gate) {
-      return plane_input_gradient_and_sums<TYPE(t), gate.value>(call, done, next);
-    });
-  });
-  if (call.streams) stream_fence();
-}
-
 }  // namespace
 
 #define TABLE_OF(isa) kernels_##isa
@@ -102,7 +93,6 @@ const fusednorm::Kernels fusednorm::TABLE(FUSEDNORM_ISA) = {
     gradient_sums,
     input_gradient,
     normalize_and_moments,
-    input_gradient_and_sums,
     activate,
     activation_gradient,
     gather_bytes,

@@ -69,8 +69,6 @@ struct Descent {
   float decay;
 };
 
-// Where channels lie in planes, `done` and `next` are some channels of the same planes; either may
-// be empty. The work on `done` overlaps with reading `next`.
 struct Kernels {
   // part, part2 = mean and M2 of x.
   void (*moments)(const Call&, const Range&);
@@ -80,10 +78,9 @@ struct Kernels {
   void (*gradient_sums)(const Call&, const Range&);
   // dx = g a + (x - c) p + q, and d_residual = g.
   void (*input_gradient)(const Call&, const Range&);
-  // Both at once: normalize for `done`, moments of `next`.
+  // Both at once: normalize for `done`, moments of `next`, which are some channels of the same
+  // planes; either may be empty. Reading the one overlaps with writing the other.
   void (*normalize_and_moments)(const Call&, const Range& done, const Range& next);
-  // Both at once: input_gradient for `done`, gradient_sums of `next`.
-  void (*input_gradient_and_sums)(const Call&, const Range& done, const Range& next);
   // y = f(x) and dx = dy f'(.) from y = f(.): 0 sigmoid, 1 tanh, 2 relu.
   void (*activate)(int function, const float* x, float* y, int64_t n);
   void (*activation_gradient)(int function, const float* y, const float* dy, float* dx, int64_t n);

@@ -1,6 +1,6 @@
 // Where a channel lies in planes (inner > 1): each by blocks, which are rectangles of up to kBlock
-// values: some planes, some columns. A fused call is a pipeline: while one group of channels is
-// written from the cache, the next is read from memory for its sums.
+// values: some planes, some columns. A fused forward may be a pipeline: while one group of channels
+// is written from the cache, the next is read from memory for its moments.
 
 #pragma once
 
@@ -15,7 +15,7 @@ constexpr int64_t kBlock = 8192;
 constexpr int64_t kMostPlanes = 128;
 
 // Planes that are read in lock step: one alone leaves the prefetchers of the caches half idle.
-constexpr int64_t kStreams = 4;
+constexpr int kStreams = 4;
 
 struct Sums {
   F u[4], uw[4];
@@ -25,79 +25,78 @@ struct Sums {
 };
 
 template <class Terms>
-INLINE void add_unit(const Terms& t, int64_t i, int64_t n, Sums& s, int k) {
+INLINE void add_unit(const Terms& t, At p, int64_t n, Sums& s, int k) {
   F u, w;
-  t.at(i, n, u, w);
+  t.at(p, n, u, w);
   s.u[k] = add(s.u[k], u);
   s.uw[k] = fma(u, w, s.uw[k]);
 }
 
 // What is written beside sums that stand alone.
 struct Nothing {
-  INLINE_MEMBER void ordinary(int64_t, int64_t) const {}
-  INLINE_MEMBER void streamed(int64_t) const {}
-  int64_t head(int64_t) const { return 0; }
+  INLINE_MEMBER void ordinary(At, int64_t) const {}
+  INLINE_MEMBER void streamed(At) const {}
+  int64_t head(At, int64_t) const { return 0; }
 };
 
-template <bool kStreamed, class Out>
-INLINE void write_unit(const Out& out, int64_t i) {
-  if (kStreamed) {
-    out.streamed(i);
-  } else {
-    out.ordinary(i, kLanes);
+// Runs of n elements, from one to the next so many elements and bytes of gate bits.
+struct Runs {
+  int64_t first, n, apart, bits_apart;
+
+  INLINE_MEMBER At at(int64_t run, int64_t i) const {
+    return {(first + run) * apart + i, i, (first + run) * bits_apart + i / 8};
   }
-}
+};
 
 // Adds up runs in lock step, and beside each writes a run of the same length that lies in a cache:
 // so memory is read while memory is written. The order of the sums is the same with any `out`.
-template <bool kStreamed, class Terms, class Out>
-INLINE void add_runs(const Terms* run, const Out* out, int64_t runs, int64_t n, Sums& to) {
+// Unrolled, because a loop over runs would not keep enough loads under way.
+template <bool kStreamed, int kRuns, class Terms, class Out>
+INLINE void add_runs(const Terms& terms, const Out& out, const Runs& r, Sums& to) {
   constexpr int64_t kStep = 4 * kLanes;
   Sums s = to;
-  int64_t head[kStreams];
-#pragma GCC unroll 1
-  for (int64_t g = 0; g < runs; ++g) {
-    head[g] = kStreamed ? out[g].head(n) : 0;
-    write_head(out[g], head[g]);
+  int64_t head[kRuns], most = 0;
+  for (int g = 0; g < kRuns; ++g) {
+    head[g] = kStreamed ? out.head(r.at(g, 0), r.n) : 0;
+    if (head[g] > 0) write_end(out, r.at(g, 0), head[g]);
+    most = head[g] > most ? head[g] : most;
   }
   int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) {
-#pragma GCC unroll 1
-    for (int64_t g = 0; g < runs; ++g) {
-      const int64_t o = head[g] + i;
-      const bool writes = o + kStep <= n;
-      add_unit(run[g], i, kLanes, s, 0);
-      if (writes) write_unit<kStreamed>(out[g], o);
-      add_unit(run[g], i + kLanes, kLanes, s, 1);
-      if (writes) write_unit<kStreamed>(out[g], o + kLanes);
-      add_unit(run[g], i + 2 * kLanes, kLanes, s, 2);
-      if (writes) write_unit<kStreamed>(out[g], o + 2 * kLanes);
-      add_unit(run[g], i + 3 * kLanes, kLanes, s, 3);
-      if (writes) write_unit<kStreamed>(out[g], o + 3 * kLanes);
+  for (; i + most + kStep <= r.n; i += kStep) {
+#pragma GCC unroll 4
+    for (int g = 0; g < kRuns; ++g) {
+      const At p = r.at(g, i), o = p.plus(head[g]);
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        add_unit(terms, p.plus(k * kLanes), kLanes, s, k);
+        write_unit<kStreamed>(out, o.plus(k * kLanes));
+      }
     }
   }
-  const int64_t rest = n - i;
-#pragma GCC unroll 1
-  for (int64_t g = 0; g < runs; ++g) {
-    if (rest >= kLanes) add_unit(run[g], i, kLanes, s, 0);
-    if (rest >= 2 * kLanes) add_unit(run[g], i + kLanes, kLanes, s, 1);
-    if (rest >= 3 * kLanes) add_unit(run[g], i + 2 * kLanes, kLanes, s, 2);
-    if (rest % kLanes) add_unit(run[g], n - rest % kLanes, rest % kLanes, s, 3);
-    int64_t o = head[g] + (n - head[g]) / kStep * kStep;
-    for (; o + kLanes <= n; o += kLanes) write_unit<kStreamed>(out[g], o);
-    if (o < n) write_end(out[g], o, n - o);
+  const int64_t written = i;
+  for (; i + kStep <= r.n; i += kStep) {
+    for (int g = 0; g < kRuns; ++g) {
+      for (int k = 0; k < 4; ++k) add_unit(terms, r.at(g, i).plus(k * kLanes), kLanes, s, k);
+    }
+  }
+  for (int g = 0; g < kRuns; ++g) {
+    int64_t rest = i;
+    for (; rest + kLanes <= r.n; rest += kLanes) add_unit(terms, r.at(g, rest), kLanes, s, 0);
+    if (rest < r.n) add_unit(terms, r.at(g, rest), r.n - rest, s, 3);
+    rest = written + head[g];
+    for (; rest + kLanes <= r.n; rest += kLanes) write_unit<kStreamed>(out, r.at(g, rest));
+    if (rest < r.n) write_end(out, r.at(g, rest), r.n - rest);
   }
   to = s;
 }
 
-template <class Terms, class Out>
-INLINE void add_runs(const Terms* run, const Out* out, int64_t runs, int64_t n, bool streams,
-                     Sums& to) {
-  for (int64_t g = 0; g < runs; ++g) streams &= out[g].head(n) >= 0;
+template <int kRuns, class Terms, class Out>
+INLINE void add_runs(const Terms& terms, const Out& out, const Runs& r, bool streams, Sums& s) {
+  for (int g = 0; g < kRuns; ++g) streams &= out.head(r.at(g, 0), r.n) >= 0;
   if (streams) {
-    add_runs<true>(run, out, runs, n, to);
+    add_runs<true, kRuns>(terms, out, r, s);
   } else {
-    add_runs<false>(run, out, runs, n, to);
+    add_runs<false, kRuns>(terms, out, r, s);
   }
 }
 
@@ -108,20 +107,37 @@ struct Block {
   double count() const { return (double)(planes * columns); }
 };
 
-// The blocks of some channels, one channel after another within the same planes, so that what is
-// read is one run of memory; in each channel in an order that depends on the range alone.
-template <class Visit>
-INLINE void each_block(const Range& r, int64_t channels, Visit visit) {
+// Channels whose blocks are taken together.
+constexpr int64_t kMostTogether = 8;
+
+// Visits the blocks of some channels, in each of them in an order that depends on the range alone:
+// add(channel, part, sums) for parts of up to kStreams planes, then merge(channel, block, sums).
+// Parts of neighbouring channels follow each other, so that what is read is one run of memory.
+template <class Add, class Merge>
+INLINE void each_block(const Range& r, int64_t channels, Add add, Merge merge) {
+  constexpr int64_t kMostColumns = kBlock / kStreams;
   const int64_t width = r.inner_to - r.inner_from;
-  const int64_t most_columns = kBlock / kStreams;
-  const int64_t fitting = width >= most_columns ? kStreams : kBlock / width;
+  const int64_t fitting = width < kMostColumns ? kBlock / width / kStreams * kStreams : kStreams;
   const int64_t planes = fitting < kMostPlanes ? fitting : kMostPlanes;
   for (int64_t o = r.outer_from; o < r.outer_to; o += planes) {
     const int64_t got = r.outer_to - o < planes ? r.outer_to - o : planes;
+    if (width <= kMostColumns) {
+      Sums s[kMostTogether] = {};
+      for (int64_t j = 0; j < got; j += kStreams) {
+        const int64_t part = got - j < kStreams ? got - j : kStreams;
+        for (int64_t c = 0; c < channels; ++c)
+          add(c, Block{o + j, part, r.inner_from, width}, s[c]);
+      }
+      for (int64_t c = 0; c < channels; ++c) merge(c, Block{o, got, r.inner_from, width}, s[c]);
+      continue;
+    }
     for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t i = r.inner_from; i < r.inner_to; i += most_columns) {
-        const int64_t n = r.inner_to - i < most_columns ? r.inner_to - i : most_columns;
-        visit(c, Block{o, got, i, n});
+      for (int64_t i = r.inner_from; i < r.inner_to; i += kMostColumns) {
+        const int64_t n = r.inner_to - i < kMostColumns ? r.inner_to - i : kMostColumns;
+        const Block b = {o, got, i, n};
+        Sums s = {};
+        add(c, b, s);
+        merge(c, b, s);
       }
     }
   }
@@ -141,25 +157,13 @@ struct Channel {
   const T* x(int64_t outer, int64_t i) const { return (const T*)call.x + element(outer, i); }
 };
 
-// The sums over a block, of what terms(outer) gives for its part of a plane, while what out(outer)
-// gives is written.
-template <class MakeTerms, class MakeOut>
-INLINE Sums add_block(const Block& b, bool streams, MakeTerms terms, MakeOut out) {
-  Sums s = {};
-  for (int64_t j = 0; j < b.planes; j += kStreams) {
-    const int64_t got = b.planes - j < kStreams ? b.planes - j : kStreams;
-    const auto at = [&](int64_t k) { return b.outer + j + (k < got ? k : got - 1); };
-    const decltype(terms(b.outer)) runs[kStreams] = {terms(at(0)), terms(at(1)), terms(at(2)),
-                                                     terms(at(3))};
-    const decltype(out(b.outer)) outs[kStreams] = {out(at(0)), out(at(1)), out(at(2)), out(at(3))};
-    add_runs(runs, outs, got, b.columns, streams, s);
-  }
-  return s;
-}
-
-template <class MakeTerms>
-INLINE Sums add_block(const Block& b, MakeTerms terms) {
-  return add_block(b, false, terms, [](int64_t) { return Nothing(); });
+// Adds up a part of a block, of what `terms` gives from its first plane on, while `out` is written.
+template <class Terms, class Out>
+INLINE void add_part(const Call& call, const Block& b, const Terms& terms, const Out& out,
+                     bool streams, Sums& s) {
+  Runs runs = {0, b.columns, call.channels * call.inner, call.channels * call.gate_stride};
+  if (b.planes == kStreams) return add_runs<kStreams>(terms, out, runs, streams, s);
+  for (; runs.first < b.planes; ++runs.first) add_runs<1>(terms, out, runs, streams, s);
 }
 
 template <class MakeOut>
@@ -256,9 +260,6 @@ INLINE InputGradient<T, kGate, Same> differentiated(const Channel<T>& c, int64_t
           Same(call.slope[c.channel]),        Same(call.offset[c.channel])};
 }
 
-// Channels that go through the pipeline together.
-constexpr int64_t kMostTogether = 8;
-
 // Takes both ranges some channels at a time: visit(done, next), either of which may be empty. They
 // cover the same planes.
 template <class Visit>
@@ -285,16 +286,18 @@ void plane_normalize_and_moments(const Call& call, const Range& done, const Rang
     for (int64_t j = 0; j < reads; ++j) {
       m[j] = {{}, 0, first_shift(Channel<T>{call, n.channel_from + j}, n)};
     }
-    each_block(n, writes > reads ? writes : reads, [&](int64_t j, const Block& b) {
+    const auto add = [&](int64_t j, const Block& b, Sums& s) {
       const Channel<T> cd{call, d.channel_from + j}, cn{call, n.channel_from + j};
       const auto out = [&](int64_t outer) { return normalized<T, kGate>(cd, outer, b.inner); };
       if (j >= reads) return write_block(b, call.streams, out);
-      const auto terms = [&](int64_t outer) {
-        return MomentTerms<T, Same>{cn.x(outer, b.inner), Same(m[j].k)};
-      };
-      merge_block(cn, b, j < writes ? add_block(b, call.streams, terms, out) : add_block(b, terms),
-                  m[j]);
-    });
+      const MomentTerms<T, Same> terms = {cn.x(b.outer, b.inner), Same(m[j].k)};
+      if (j >= writes) return add_part(call, b, terms, Nothing(), false, s);
+      add_part(call, b, terms, out(b.outer), call.streams, s);
+    };
+    each_block(n, writes > reads ? writes : reads, add,
+               [&](int64_t j, const Block& b, const Sums& s) {
+                 if (j < reads) merge_block(Channel<T>{call, n.channel_from + j}, b, s, m[j]);
+               });
     for (int64_t j = 0; j < reads; ++j) {
       call.part[n.slot + n.channel_from + j] = m[j].all.mean;
       call.part2[n.slot + n.channel_from + j] = m[j].all.m2;
@@ -324,41 +327,35 @@ void plane_normalize(const Call& call, const Range& r) {
   }
 }
 
-// Computes the gradients of the channels of `done`, while those of `next` are read for their sums.
 template <class T, Gate kGate>
-void plane_input_gradient_and_sums(const Call& call, const Range& done, const Range& next) {
-  each_together(done, next, [&](const Range& d, const Range& n) {
-    const int64_t writes = d.channel_to - d.channel_from, reads = n.channel_to - n.channel_from;
+void plane_gradient_sums(const Call& call, const Range& r) {
+  each_together(none_of(r), r, [&](const Range&, const Range& n) {
     double total[kMostTogether] = {}, total2[kMostTogether] = {};
-    each_block(n, writes > reads ? writes : reads, [&](int64_t j, const Block& b) {
-      const Channel<T> cd{call, d.channel_from + j}, cn{call, n.channel_from + j};
-      const auto out = [&](int64_t outer) { return differentiated<T, kGate>(cd, outer, b.inner); };
-      if (j >= reads) return write_block(b, call.streams, out);
-      const auto terms = [&](int64_t outer) {
-        return GradientTerms<T, kGate, Same>{gated<T, kGate>(cn, outer, b.inner)};
-      };
-      const Sums s = j < writes ? add_block(b, call.streams, terms, out) : add_block(b, terms);
+    const auto add = [&](int64_t j, const Block& b, Sums& s) {
+      const Channel<T> c{call, n.channel_from + j};
+      const GradientTerms<T, kGate, Same> terms = {gated<T, kGate>(c, b.outer, b.inner)};
+      add_part(call, b, terms, Nothing(), false, s);
+    };
+    const auto merge = [&](int64_t j, const Block& b, const Sums& s) {
       double g = s.total(), gd = s.total2();
       if (!is_finite(g) || !is_finite(gd)) {
+        const Channel<T> c{call, n.channel_from + j};
         g = gd = 0;
         for (int64_t k = 0; k < b.planes; ++k) {
-          const auto in = gated<T, kGate>(cn, b.outer + k, b.inner);
+          const auto in = gated<T, kGate>(c, b.outer + k, b.inner);
           for (int64_t i = 0; i < b.columns; ++i) add_in_double(in, i, g, gd);
         }
       }
       total[j] += g;
       total2[j] += gd;
-    });
-    for (int64_t j = 0; j < reads; ++j) {
+    };
+    const int64_t channels = n.channel_to - n.channel_from;
+    each_block(n, channels, add, merge);
+    for (int64_t j = 0; j < channels; ++j) {
       call.part[n.slot + n.channel_from + j] = total[j];
       call.part2[n.slot + n.channel_from + j] = total2[j];
     }
   });
-}
-
-template <class T, Gate kGate>
-void plane_gradient_sums(const Call& call, const Range& r) {
-  plane_input_gradient_and_sums<T, kGate>(call, none_of(r), r);
 }
 
 template <class T, Gate kGate>

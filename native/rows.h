@@ -15,7 +15,15 @@ constexpr int64_t kBlockTiles = 64;
 
 // Tiles that are read in lock step, each from a part of the range of its own: that keeps the
 // prefetchers busy, and a lane's sums are loaded and stored once for all.
-constexpr int64_t kTileStreams = 4;
+constexpr int kTileStreams = 4;
+
+// The same for one tensor alone, where tiles are long.
+constexpr int kMoreTileStreams = 8;
+constexpr int64_t kLongTile = 1024;
+
+// Tiles that are written in lock step, which loads coefficients once for all.
+constexpr int kWriteStreams = 2;
+constexpr int kMoreWriteStreams = 4;
 
 struct Tiles {
   int64_t first;   // element of the first
@@ -97,29 +105,31 @@ struct TileBlock {
 
 // The blocks of a range one after another, in an order that depends on the range alone.
 template <class Visit>
-INLINE void each_block(const Tiles& t, Visit visit) {
-  const int64_t apart = t.count / kTileStreams;
-  for (int64_t p = 0; p < apart; p += kBlockTiles / kTileStreams) {
-    const int64_t left = apart - p;
-    const int64_t got = left < kBlockTiles / kTileStreams ? left : kBlockTiles / kTileStreams;
-    visit(TileBlock{p, got, kTileStreams, apart, t.lanes});
+INLINE void each_block(const Tiles& t, int64_t streams, Visit visit) {
+  const int64_t apart = t.count / streams, most = kBlockTiles / streams;
+  for (int64_t p = 0; p < apart; p += most) {
+    visit(TileBlock{p, apart - p < most ? apart - p : most, streams, apart, t.lanes});
   }
-  const int64_t done = apart * kTileStreams;
+  const int64_t done = apart * streams;
   if (done < t.count) visit(TileBlock{done, t.count - done, 1, 0, t.lanes});
   if (t.rest > 0) visit(TileBlock{t.count, 1, 1, 0, t.rest});
 }
 
+// Adds up tiles in lock step, from one to the next so many elements and bytes of gate bits.
 template <int kRuns, class Terms>
-INLINE void add_lanes(const Terms* run, int64_t n, float* u_sum, float* uw_sum) {
+INLINE void add_lanes(const Terms& terms, int64_t apart, int64_t bits_apart, int64_t n,
+                      float* u_sum, float* uw_sum) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const int64_t m = n - i < kLanes ? n - i : kLanes;
     F s = load(u_sum + i), s2 = load(uw_sum + i);
+#pragma GCC unroll 8
     for (int g = 0; g < kRuns; ++g) {
+      const At p = {g * apart + i, i, g * bits_apart + i / 8};
       F u, w;
       if (m == kLanes) {
-        run[g].at(i, kLanes, u, w);
+        terms.at(p, kLanes, u, w);
       } else {
-        run[g].at(i, m, u, w);
+        terms.at(p, m, u, w);
       }
       s = add(s, u);
       s2 = fma(u, w, s2);
@@ -131,18 +141,19 @@ INLINE void add_lanes(const Terms* run, int64_t n, float* u_sum, float* uw_sum) 
 
 // The sums of each lane over a block, of what terms(tile) gives.
 template <class MakeTerms>
-INLINE void add_block(const TileBlock& b, Lanes<float>& u_sum, Lanes<float>& uw_sum,
-                      MakeTerms terms) {
+INLINE void add_block(const Call& call, const Tiles& t, const TileBlock& b, Lanes<float>& u_sum,
+                      Lanes<float>& uw_sum, MakeTerms terms) {
   u_sum.clear(b.lanes);
   uw_sum.clear(b.lanes);
   for (int64_t j = b.first; j < b.first + b.positions; ++j) {
+    const auto run = terms(j);
+    const int64_t apart = b.apart * t.stride, bits_apart = b.apart * call.gate_stride;
     if (b.streams == kTileStreams) {
-      const decltype(terms(j)) runs[kTileStreams] = {
-          terms(j), terms(j + b.apart), terms(j + 2 * b.apart), terms(j + 3 * b.apart)};
-      add_lanes<kTileStreams>(runs, b.lanes, u_sum.v, uw_sum.v);
+      add_lanes<kTileStreams>(run, apart, bits_apart, b.lanes, u_sum.v, uw_sum.v);
+    } else if (b.streams == kMoreTileStreams) {
+      add_lanes<kMoreTileStreams>(run, apart, bits_apart, b.lanes, u_sum.v, uw_sum.v);
     } else {
-      const auto run = terms(j);
-      add_lanes<1>(&run, b.lanes, u_sum.v, uw_sum.v);
+      add_lanes<1>(run, 0, 0, b.lanes, u_sum.v, uw_sum.v);
     }
   }
 }
@@ -260,9 +271,10 @@ void row_moments(const Call& call, const Range& r) {
     s.mean[c] = s.m2[c] = 0;
   }
   double before = 0;
-  each_block(t, [&](const TileBlock& b) {
+  const bool more = t.lanes >= kLongTile && t.count >= kBlockTiles;
+  each_block(t, more ? kMoreTileStreams : kTileStreams, [&](const TileBlock& b) {
     const PerLane k(over_lanes(s.k.v, t, shift));
-    add_block(b, sum, sum2, [&](int64_t tile) {
+    add_block(call, t, b, sum, sum2, [&](int64_t tile) {
       return MomentTerms<T, PerLane>{x + t.element(tile), k};
     });
     fold(t, b.lanes, sum, s.sum.v);
@@ -274,6 +286,55 @@ void row_moments(const Call& call, const Range& r) {
   });
 }
 
+// Writes tiles in lock step, from one to the next so many elements and bytes of gate bits; all
+// begin equally far from a boundary.
+template <int kRuns, bool kStreamed, class Out>
+INLINE void write_lanes(const Out& out, int64_t head, int64_t apart, int64_t bits_apart,
+                        int64_t n) {
+  const auto at = [&](int g, int64_t i) { return At{g * apart + i, i, g * bits_apart + i / 8}; };
+  int64_t i = head;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto held = out.held(i);
+#pragma GCC unroll 4
+    for (int g = 0; g < kRuns; ++g) write_unit<kStreamed>(held, at(g, i));
+  }
+  for (int g = 0; g < kRuns; ++g) {
+    if (head > 0) write_end(out, at(g, 0), head);
+    if (i < n) write_end(out, at(g, i), n - i);
+  }
+}
+
+// Writes all tiles of a range, of what out(tile) gives.
+template <int kRuns, class MakeOut>
+INLINE void write_tiles(const Call& call, const Tiles& t, MakeOut out) {
+  const int64_t apart = t.count / kRuns;
+  const int64_t elements = apart * t.stride, bits = apart * call.gate_stride;
+  int64_t done = 0;
+  // With a distance of whole vectors each run's boundaries are those of the first.
+  if (elements % (4 * kLanes) == 0) {
+    for (; done < apart; ++done) {
+      const auto o = out(done);
+      const int64_t head = call.streams ? o.head(At{}, t.lanes) : -1;
+      if (head >= 0) {
+        write_lanes<kRuns, true>(o, head, elements, bits, t.lanes);
+      } else {
+        write_lanes<kRuns, false>(o, 0, elements, bits, t.lanes);
+      }
+    }
+    done *= kRuns;
+  }
+  for (; done < t.all(); ++done) write(out(done), t.lanes_of(done), call.streams);
+}
+
+template <class MakeOut>
+INLINE void write_tiles(const Call& call, const Tiles& t, MakeOut out) {
+  if (t.lanes >= kLongTile) {
+    write_tiles<kMoreWriteStreams>(call, t, out);
+  } else {
+    write_tiles<kWriteStreams>(call, t, out);
+  }
+}
+
 template <class T, Gate kGate>
 void row_normalize(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
@@ -281,12 +342,16 @@ void row_normalize(const Call& call, const Range& r) {
   const PerLane center(over_lanes(call.center + r.channel_from, t, c));
   const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
   const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
-  for (int64_t j = 0; j < t.all(); ++j) {
-    const int64_t e = t.element(j);
-    write(Normalize<T, kGate, PerLane>{(const T*)call.x + e, at_or_null((const T*)call.residual, e),
-                                       (T*)call.y + e, tile_gate(call, r, j), center, scale, shift},
-          t.lanes_of(j), call.streams);
-  }
+  write_tiles(call, t, [&](int64_t tile) {
+    const int64_t e = t.element(tile);
+    return Normalize<T, kGate, PerLane>{(const T*)call.x + e,
+                                        at_or_null((const T*)call.residual, e),
+                                        (T*)call.y + e,
+                                        tile_gate(call, r, tile),
+                                        center,
+                                        scale,
+                                        shift};
+  });
 }
 
 template <class T, Gate kGate>
@@ -310,8 +375,8 @@ void row_gradient_sums(const Call& call, const Range& r) {
   double* total2 = call.part2 + r.slot + r.channel_from;
   memset(total, 0, t.channels * sizeof *total);
   memset(total2, 0, t.channels * sizeof *total2);
-  each_block(t, [&](const TileBlock& block) {
-    add_block(block, sum, sum2,
+  each_block(t, kTileStreams, [&](const TileBlock& block) {
+    add_block(call, t, block, sum, sum2,
               [&](int64_t tile) { return GradientTerms<T, kGate, PerLane>{in(tile)}; });
     fold(t, block.lanes, sum, channel.v);
     fold(t, block.lanes, sum2, channel2.v);
@@ -342,17 +407,16 @@ void row_input_gradient(const Call& call, const Range& r) {
   const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
   const PerLane slope(over_lanes(call.slope + r.channel_from, t, p));
   const PerLane offset(over_lanes(call.offset + r.channel_from, t, q));
-  for (int64_t j = 0; j < t.all(); ++j) {
-    const int64_t e = t.element(j);
-    write(InputGradient<T, kGate, PerLane>{{(const T*)call.x + e, (const T*)call.dy + e,
-                                            tile_gate(call, r, j), center, scale, shift},
-                                           (T*)call.dx + e,
-                                           at_or_null((T*)call.d_residual, e),
-                                           call.constants != 0,
-                                           slope,
-                                           offset},
-          t.lanes_of(j), call.streams);
-  }
+  write_tiles(call, t, [&](int64_t tile) {
+    const int64_t e = t.element(tile);
+    return InputGradient<T, kGate, PerLane>{{(const T*)call.x + e, (const T*)call.dy + e,
+                                             tile_gate(call, r, tile), center, scale, shift},
+                                            (T*)call.dx + e,
+                                            at_or_null((T*)call.d_residual, e),
+                                            call.constants != 0,
+                                            slope,
+                                            offset};
+  });
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ enum class Gate { kNone, kRecomputed, kKept };
 struct Same {
   F v;
   explicit Same(float f) : v(set(f)) {}
+  explicit Same(F f) : v(f) {}
   INLINE_MEMBER F at(int64_t) const { return v; }
 };
 
@@ -27,6 +28,8 @@ struct PerLane {
   const float* v;
   explicit PerLane(const float* p) : v(p) {}
   INLINE_MEMBER F at(int64_t i) const { return load(v + i); }
+  // Those of one vector, which no store between their uses can change.
+  INLINE_MEMBER Same held(int64_t i) const { return Same(load(v + i)); }
 };
 
 // Elements before the first 64-byte boundary.
@@ -47,6 +50,15 @@ INLINE void store_bits(uint8_t* p, Bits b, int64_t n) {
 
 INLINE Bits load_bits(const uint8_t* p, int64_t n) { return n > 8 ? p[0] | p[1] << 8 : p[0]; }
 
+// Where a vector lies: so many elements, lanes with coefficients, and bytes of gate bits behind
+// where the pointers point. One object then serves several runs, and their pointers need no
+// registers.
+struct At {
+  int64_t element, lane, bits;
+
+  INLINE_MEMBER At plus(int64_t n) const { return {element + n, lane + n, bits + n / 8}; }
+};
+
 // y = f((x - c) a + b + residual), and the gate where it is kept.
 template <class T, Gate kGate, class C>
 struct Normalize {
@@ -56,20 +68,24 @@ struct Normalize {
   uint8_t* gate;
   C c, a, b;
 
-  INLINE_MEMBER F at(int64_t i, int64_t n) const {
-    F v = fma(sub(load_some(x + i, n), c.at(i)), a.at(i), b.at(i));
-    if (residual) v = add(v, load_some(residual + i, n));
-    if (kGate == Gate::kKept) store_bits(gate + i / 8, open(v), n);
+  INLINE_MEMBER F at(At p, int64_t n) const {
+    F v = fma(sub(load_some(x + p.element, n), c.at(p.lane)), a.at(p.lane), b.at(p.lane));
+    if (residual) v = add(v, load_some(residual + p.element, n));
+    if (kGate == Gate::kKept) store_bits(gate + p.bits, open(v), n);
     return kGate == Gate::kNone ? v : keep(v, v);
   }
 
-  INLINE_MEMBER void ordinary(int64_t i, int64_t n) const { store_some(y + i, at(i, n), n); }
+  INLINE_MEMBER Normalize<T, kGate, Same> held(int64_t i) const {
+    return {x, residual, y, gate, c.held(i), a.held(i), b.held(i)};
+  }
 
-  INLINE_MEMBER void streamed(int64_t i) const { stream(y + i, at(i, kLanes)); }
+  INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(y + p.element, at(p, n), n); }
+
+  INLINE_MEMBER void streamed(At p) const { stream(y + p.element, at(p, kLanes)); }
 
   // What is streamed must begin at a boundary; bits are written by whole bytes.
-  int64_t head(int64_t n) const {
-    const int64_t h = to_boundary(y);
+  int64_t head(At p, int64_t n) const {
+    const int64_t h = to_boundary(y + p.element);
     return h < n && (kGate != Gate::kKept || h % 8 == 0) ? h : -1;
   }
 };
@@ -82,11 +98,11 @@ struct Gated {
   const uint8_t* gate;
   C c, a, b;
 
-  INLINE_MEMBER void at(int64_t i, int64_t n, F& g, F& d) const {
-    d = sub(load_some(x + i, n), c.at(i));
-    g = load_some(dy + i, n);
-    if (kGate == Gate::kRecomputed) g = keep(g, fma(d, a.at(i), b.at(i)));
-    if (kGate == Gate::kKept) g = keep(g, load_bits(gate + i / 8, n));
+  INLINE_MEMBER void at(At p, int64_t n, F& g, F& d) const {
+    d = sub(load_some(x + p.element, n), c.at(p.lane));
+    g = load_some(dy + p.element, n);
+    if (kGate == Gate::kRecomputed) g = keep(g, fma(d, a.at(p.lane), b.at(p.lane)));
+    if (kGate == Gate::kKept) g = keep(g, load_bits(gate + p.bits, n));
   }
 };
 
@@ -104,8 +120,9 @@ __attribute__((noinline)) void add_in_double(const Gated<T, kGate, C>& in, int64
   gd += (double)gated.r[0][0] * ((double)xv.r[0][0] - center);
 }
 
-// dx = g a + (x - c) p + q, or g a where the statistics were constants, and dResidual = g.
-template <class T, Gate kGate, class C>
+// dx = g a + (x - c) p + q, or g a where the statistics may be constants and were, and dResidual =
+// g.
+template <class T, Gate kGate, class C, bool kMayBeConstants = true>
 struct InputGradient {
   Gated<T, kGate, C> in;
   T* dx;
@@ -113,33 +130,45 @@ struct InputGradient {
   bool constants;
   C p, q;
 
-  INLINE_MEMBER F at(int64_t i, int64_t n) const {
+  INLINE_MEMBER F at(At at, int64_t n) const {
     F g, d;
-    in.at(i, n, g, d);
-    if (d_residual) store_some(d_residual + i, g, n);
-    if (constants) return mul(g, in.a.at(i));
-    return fma(g, in.a.at(i), fma(d, p.at(i), q.at(i)));
+    in.at(at, n, g, d);
+    if (d_residual) store_some(d_residual + at.element, g, n);
+    if (constants) return mul(g, in.a.at(at.lane));
+    return fma(g, in.a.at(at.lane), fma(d, p.at(at.lane), q.at(at.lane)));
   }
 
-  INLINE_MEMBER void ordinary(int64_t i, int64_t n) const { store_some(dx + i, at(i, n), n); }
+  INLINE_MEMBER InputGradient<T, kGate, Same> held(int64_t i) const {
+    const Gated<T, kGate, Same> same = {in.x,         in.dy,        in.gate,
+                                        in.c.held(i), in.a.held(i), in.b.held(i)};
+    return {same, dx, d_residual, constants, p.held(i), q.held(i)};
+  }
 
-  INLINE_MEMBER void streamed(int64_t i) const { stream(dx + i, at(i, kLanes)); }
+  INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(dx + p.element, at(p, n), n); }
 
-  int64_t head(int64_t n) const {
-    const int64_t h = to_boundary(dx);
+  INLINE_MEMBER void streamed(At p) const { stream(dx + p.element, at(p, kLanes)); }
+
+  int64_t head(At p, int64_t n) const {
+    const int64_t h = to_boundary(dx + p.element);
     return h < n && (kGate != Gate::kKept || h % 8 == 0) ? h : -1;
   }
 };
 
-// The ends of runs, out of line: they are a small part of the work and would be most of the code.
-template <class Out>
-__attribute__((noinline)) void write_end(const Out& out, int64_t i, int64_t n) {
-  out.ordinary(i, n);
+template <bool kStreamed, class Out>
+INLINE void write_unit(const Out& out, At p) {
+  if (kStreamed) {
+    out.streamed(p);
+  } else {
+    out.ordinary(p, kLanes);
+  }
 }
 
+// The ends of runs, out of line: they are a small part of the work and would be most of the code.
 template <class Out>
-INLINE void write_head(const Out& out, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) write_end(out, i, n - i < kLanes ? n - i : kLanes);
+__attribute__((noinline)) void write_end(const Out& out, const At& from, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    out.ordinary(from.plus(i), n - i < kLanes ? n - i : kLanes);
+  }
 }
 
 // Writes n elements of a run, past the caches where that is wanted and the address allows it.
@@ -147,15 +176,16 @@ template <class Out>
 INLINE void write(const Out& out, int64_t n, bool streams) {
   // A copy whose address nobody has stays in registers.
   const Out o = out;
+  const At from = {};
   int64_t i = 0;
-  const int64_t head = streams ? o.head(n) : -1;
+  const int64_t head = streams ? o.head(from, n) : -1;
   if (head >= 0) {
-    write_head(out, head);
-    for (i = head; i + kLanes <= n; i += kLanes) o.streamed(i);
+    if (head > 0) write_end(out, from, head);
+    for (i = head; i + kLanes <= n; i += kLanes) o.streamed(from.plus(i));
   } else {
-    for (; i + kLanes <= n; i += kLanes) o.ordinary(i, kLanes);
+    for (; i + kLanes <= n; i += kLanes) o.ordinary(from.plus(i), kLanes);
   }
-  if (i < n) write_end(out, i, n - i);
+  if (i < n) write_end(out, from.plus(i), n - i);
 }
 
 // What moments add up over a run: u = w = x - k.
@@ -164,8 +194,8 @@ struct MomentTerms {
   const T* x;
   C k;
 
-  INLINE_MEMBER void at(int64_t i, int64_t n, F& u, F& w) const {
-    u = sub(load_some(x + i, n), k.at(i));
+  INLINE_MEMBER void at(At p, int64_t n, F& u, F& w) const {
+    u = sub(load_some(x + p.element, n), k.at(p.lane));
     if (n != kLanes) u = first(u, n);
     w = u;
   }
@@ -176,8 +206,8 @@ template <class T, Gate kGate, class C>
 struct GradientTerms {
   Gated<T, kGate, C> in;
 
-  INLINE_MEMBER void at(int64_t i, int64_t n, F& u, F& w) const {
-    in.at(i, n, u, w);
+  INLINE_MEMBER void at(At p, int64_t n, F& u, F& w) const {
+    in.at(p, n, u, w);
     if (n != kLanes) w = first(w, n);
   }
 };

@@ -163,14 +163,17 @@ INLINE Bits open(F v) {
 #endif
 }
 
+typedef float FourFloats __attribute__((vector_size(16)));
+typedef double FourDoubles __attribute__((vector_size(32)));
+
 // The sum in double, in the same order for every instruction set.
 INLINE double sum(F v) {
-  float f[kLanes];
-  double d[kLanes / 2];
+  FourFloats f[4];
   memcpy(f, &v, sizeof f);
-  for (int i = 0; i < 8; ++i) d[i] = (double)f[i] + f[i + 8];
-  for (int i = 0; i < 4; ++i) d[i] += d[i + 4];
-  return (d[0] + d[2]) + (d[1] + d[3]);
+  FourDoubles d[4];
+  for (int i = 0; i < 4; ++i) d[i] = __builtin_convertvector(f[i], FourDoubles);
+  const FourDoubles s = (d[0] + d[2]) + (d[1] + d[3]);
+  return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 // ---- Loads and stores at any address: all lanes, or the first n, which are 1 to 15 then.

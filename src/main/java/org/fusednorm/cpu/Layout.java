@@ -38,7 +38,7 @@ final class Layout {
   private static final long CACHED_VALUES = 1L << 22;
 
   /** Values of all channels of an item that stay in the caches beside those of the next item. */
-  private static final long GROUP_VALUES = 786_432;
+  private static final long GROUP_VALUES = 200_704;
 
   /** Values that lie side by side in an item: a run that is worth its prefetching. */
   private static final int RUN_VALUES = 12_544;

@@ -22,6 +22,9 @@ final class NativeNorm implements NormKernels {
 
   private static final int ALIGNMENT = 64;
 
+  /** From here on reading that overlaps with writing outweighs a second group in the caches. */
+  private static final long OVERLAPPED_PLANE = 2048;
+
   /** What kernels have lanes for, as kMostLanes in kernels.h. */
   private static final int MOST_LANES = 2048;
 
@@ -169,28 +172,13 @@ final class NativeNorm implements NormKernels {
 
   @Override
   public boolean overlaps(NormCall n) {
-    return n.layout().inner >= Layout.SMALL_PLANE;
+    return n.layout().inner >= OVERLAPPED_PLANE;
   }
 
   @Override
   public void normalizeAndMoments(NormCall n, Range done, Range next) {
     Layout l = n.layout();
     Simd.normalizeAndMoments(
-        isa,
-        callAddress,
-        l.outer,
-        l.inner,
-        done.channelFrom,
-        done.channelTo,
-        next.channelFrom,
-        next.channelTo);
-    take(n, next);
-  }
-
-  @Override
-  public void inputGradientAndSums(NormCall n, Range done, Range next) {
-    Layout l = n.layout();
-    Simd.inputGradientAndSums(
         isa,
         callAddress,
         l.outer,

@@ -159,7 +159,7 @@ final class NormCall extends Job {
           case BACKWARD, SUMS -> Layout.Split.SUMS_OF_TWO;
           case FORWARD, MOMENTS -> Layout.Split.SUMS;
         });
-    overlaps = kernels.overlaps(this);
+    overlaps = p == Phase.FORWARD && kernels.overlaps(this);
     if (layout.elements > 0) {
       kernels.begin(this);
       if (p != Phase.FORWARD && p != Phase.MOMENTS) {
@@ -181,20 +181,24 @@ final class NormCall extends Job {
     Range r = layout.range(item, s.range);
     switch (phase) {
       case FORWARD -> {
-        readForward(r, s);
+        read(r, s);
         finishMoments(r.channelFrom, r.channelTo);
         finishCoefficients(r.channelFrom, r.channelTo);
         kernels.coefficients(this, r.channelFrom, r.channelTo, s);
-        write(r, s);
+        if (overlaps) {
+          s.postpone();
+        } else {
+          kernels(r).normalize(this, r, s);
+        }
       }
       case MOMENTS -> kernels.moments(this, r, s);
       case NORMALIZE -> kernels(r).normalize(this, r, s);
       case BACKWARD -> {
-        readBackward(r, s);
+        kernels(r).gradientSums(this, r, s);
         finishSums(r.channelFrom, r.channelTo);
         finishSlopes(r.channelFrom, r.channelTo);
         kernels.slopes(this, r.channelFrom, r.channelTo, s);
-        write(r, s);
+        kernels(r).inputGradient(this, r, s);
       }
       case SUMS -> kernels(r).gradientSums(this, r, s);
       case GRADIENT -> kernels(r).inputGradient(this, r, s);
@@ -202,7 +206,8 @@ final class NormCall extends Job {
     }
   }
 
-  private void readForward(Range r, Scratch s) {
+  /** The moments of a range, and with them what the item before left to be done. */
+  private void read(Range r, Scratch s) {
     if (s.isPending && kernels(s.pending) == kernels) {
       s.isPending = false;
       kernels.normalizeAndMoments(this, s.pending, r);
@@ -212,37 +217,10 @@ final class NormCall extends Job {
     }
   }
 
-  private void readBackward(Range r, Scratch s) {
-    if (s.isPending && kernels(s.pending) == kernels && kernels(r) == kernels) {
-      s.isPending = false;
-      kernels.inputGradientAndSums(this, s.pending, r);
-    } else {
-      writePending(s);
-      kernels(r).gradientSums(this, r, s);
-    }
-  }
-
-  /** The second half of an item: now, or together with the first half of the next. */
-  private void write(Range r, Scratch s) {
-    if (overlaps) {
-      s.postpone();
-    } else {
-      writeNow(r, s);
-    }
-  }
-
   private void writePending(Scratch s) {
     if (s.isPending) {
       s.isPending = false;
-      writeNow(s.pending, s);
-    }
-  }
-
-  private void writeNow(Range r, Scratch s) {
-    if (phase == Phase.FORWARD) {
-      kernels(r).normalize(this, r, s);
-    } else {
-      kernels(r).inputGradient(this, r, s);
+      kernels(s.pending).normalize(this, s.pending, s);
     }
   }
 

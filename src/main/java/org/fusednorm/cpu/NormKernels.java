@@ -20,8 +20,8 @@ interface NormKernels {
   default void coefficients(NormCall n, int from, int to, Scratch s) {}
 
   /**
-   * Whether what is done for one item overlaps with reading the next, which lies in memory: then
-   * the two come in one call.
+   * Whether normalizing one item overlaps with reading the next, which lies in memory: then the two
+   * come in one call.
    */
   default boolean overlaps(NormCall n) {
     return false;
@@ -29,11 +29,6 @@ interface NormKernels {
 
   /** {@link #normalize} of one range and {@link #moments} of another. */
   default void normalizeAndMoments(NormCall n, Range done, Range next) {
-    throw new UnsupportedOperationException();
-  }
-
-  /** {@link #inputGradient} of one range and {@link #gradientSums} of another. */
-  default void inputGradientAndSums(NormCall n, Range done, Range next) {
     throw new UnsupportedOperationException();
   }
 

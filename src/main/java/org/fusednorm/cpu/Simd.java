@@ -95,19 +95,8 @@ final class Simd {
       long innerTo,
       long slot);
 
-  // For pairs of channel ranges, over all planes.
-
+  /** For two ranges of channels, over all planes. */
   static native void normalizeAndMoments(
-      int isa,
-      long call,
-      long outer,
-      long inner,
-      int doneFrom,
-      int doneTo,
-      int nextFrom,
-      int nextTo);
-
-  static native void inputGradientAndSums(
       int isa,
       long call,
       long outer,
