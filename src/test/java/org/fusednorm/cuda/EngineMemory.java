@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -297,5 +298,30 @@ class EngineMemory {
 
   private static void lose(Backend b) {
     bytes(b, 4321);
+  }
+
+  /** The driver tells of a kernel's failure when it likes, and then at every call. */
+  @Test
+  void failingKernelShowsAtTheNextWaitAndOnlyEndsThisBackend() {
+    assumeFalse(Emulator.onDevice(), "a real device prints, and may take the process with it");
+    Backend b = open();
+    Tensor bias = b.of(Shape.of(1), 1);
+    Tensor nowhere = b.wrap(Shape.of(1, 1), DType.F32, 0x10000, null);
+    b.math().addBias(nowhere, bias, nowhere);
+    BackendException e = assertThrows(BackendException.class, b::synchronize);
+    assertTrue(
+        e.getMessage()
+            .matches(
+                "cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS \\(700\\), add_bias: .*"
+                    + "; the last launches were .*add_bias"),
+        e.getMessage());
+    e = assertThrows(BackendException.class, bias::toFloats);
+    assertTrue(e.getMessage().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), e.getMessage());
+    assertThrows(BackendException.class, () -> b.math().addBias(nowhere, bias, nowhere));
+    assertThrows(BackendException.class, b::close);
+    nothingIsLeft();
+    try (Backend again = open()) {
+      assertEquals(5, again.of(Shape.of(1), 5).toFloats()[0]);
+    }
   }
 }

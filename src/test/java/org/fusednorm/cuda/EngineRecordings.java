@@ -7,12 +7,15 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.fusednorm.Backend;
 import org.fusednorm.BackendException;
+import org.fusednorm.DType;
 import org.fusednorm.Recording;
 import org.fusednorm.Shape;
 import org.fusednorm.Tensor;
+import org.fusednorm.Write;
 import org.fusednorm.cuda.Emulator.Count;
 import org.junit.jupiter.api.Test;
 
@@ -98,5 +101,54 @@ class EngineRecordings {
       assertEquals(0, Emulator.count(Count.EXECUTABLES));
       assertEquals(0, Emulator.count(Count.CONTEXTS));
     }
+  }
+
+  /** A label that cannot be is told at the wait after the replay that met it, and not again. */
+  @Test
+  void complaintsOfReplaysShowAtTheNextWait() {
+    try (Backend b = EngineMemory.open()) {
+      Tensor logits = b.of(Shape.of(2, 3), 1, 2, 3, 4, 5, 6);
+      Tensor labels = b.empty(Shape.of(2), DType.I64).copyFrom(0L, 2L);
+      Tensor count = b.zeros(Shape.of(1), DType.I64);
+      Recording r = b.record(() -> b.math().correct(logits, labels, count, Write.ADD));
+      b.synchronize();
+      for (int i = 0; i < 2; i++) {
+        labels.copyFrom(0L, 3L);
+        r.replay();
+        labels.copyFrom(0L, 2L);
+        IllegalArgumentException e =
+            assertThrows(IllegalArgumentException.class, i == 0 ? b::synchronize : count::toLongs);
+        assertEquals("label 3 in row 1 is not in 0..2", e.getMessage());
+        r.replay();
+        b.synchronize();
+      }
+      count.fillZero();
+      r.replay();
+      assertEquals(1, count.toLongs()[0]);
+    }
+  }
+
+  /** Work of any size in a capture, on a workspace that later work outgrows. */
+  @Test
+  void recordingsKeepTheWorkspaceThatTheyUsed() {
+    try (Backend b = EngineMemory.open()) {
+      Tensor small = ones(b, 20_000);
+      Tensor large = ones(b, 4_000_000);
+      Tensor sum = b.empty(Shape.of(1), DType.F64);
+      Tensor sums = b.empty(Shape.of(64), DType.F32);
+      Recording r = b.record(() -> b.math().squaredNorm(small, sum, Write.SET));
+      b.math().biasGradient(large.as(Shape.of(62_500, 64)), sums, Write.SET);
+      b.math().squaredNorm(large, sum, Write.SET);
+      assertEquals(4_000_000, sum.toDoubles()[0]);
+      assertEquals(62_500, sums.toFloats()[63]);
+      r.replay();
+      assertEquals(20_000, sum.toDoubles()[0]);
+    }
+  }
+
+  private static Tensor ones(Backend b, int n) {
+    float[] v = new float[n];
+    Arrays.fill(v, 1);
+    return b.of(Shape.of(n), v);
   }
 }
