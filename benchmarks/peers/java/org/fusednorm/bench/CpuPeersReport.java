@@ -121,7 +121,7 @@ final class CpuPeersReport {
     all.put("date", LocalDate.now().toString());
     all.put("commit", commit);
     all.put("machine", Machine.describe());
-    all.put("GLIBC_TUNABLES", System.getenv("GLIBC_TUNABLES"));
+    all.put("MALLOC_CONF", System.getenv("MALLOC_CONF"));
     all.put(
         "meaning",
         "seconds of a call: rounds > iterations of one fork; 'overOurs' is the median of the"

@@ -19,8 +19,8 @@ import org.openjdk.jmh.annotations.TearDown;
  * its forward, which makes the graph, runs before each call and outside of its time.
  */
 public class PyTorchNorm extends NormBenchmark {
-  /** Calls until glibc gives results memory that was freed before, not fresh pages. */
-  private static final int SETTLING = 20;
+  /** Calls until results lie in memory that was freed before, not in fresh pages. */
+  private static final int SETTLING = 10;
 
   @Override
   NormWork open(NormCase c, NormData data) {
