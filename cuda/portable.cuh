@@ -11,6 +11,11 @@ struct alignas(16) Packed {
   uint32_t word[4];
 };
 
+// Half of that.
+struct alignas(8) PackedHalf {
+  uint32_t word[2];
+};
+
 #ifdef __CUDACC__
 #include "portable_device.cuh"
 #else

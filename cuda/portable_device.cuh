@@ -5,10 +5,16 @@
 #include <cuda_fp16.h>
 
 #define BN_DEVICE __device__ __forceinline__
+#define BN_FUNCTION __device__ __forceinline__
+#define BN_ARGUMENTS(type) const __grid_constant__ type
 #define BN_UNROLL _Pragma("unroll")
 #define BN_PRAGMA(text) _Pragma(#text)
 #define BN_UNROLL_BY(n) BN_PRAGMA(unroll n)
 #define BN_ENTRY(threads) extern "C" __global__ void __launch_bounds__(threads)
+// Of which a multiprocessor has room for so many blocks at a time. Without that the compiler goes
+// for one more, and spills.
+#define BN_RESIDENT_ENTRY(threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks)
 
 // Entries with clusters stand under #if BN_CLUSTERS: older GPUs have none.
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -91,6 +97,52 @@ BN_DEVICE Packed load_once(const Packed* p) {
 #endif
   return v;
 }
+// Data that the same launch reads again: L2 keeps it as long as it can.
+BN_DEVICE Packed load_kept(const Packed* p) {
+  Packed v;
+#if __CUDA_ARCH__ >= 800
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
+               : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
+               : "l"(p), "l"(policy));
+#else
+  asm volatile("ld.global.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
+               : "l"(p));
+#endif
+  return v;
+}
+BN_DEVICE PackedHalf load_once(const PackedHalf* p) {
+  PackedHalf v;
+#if __CUDA_ARCH__ >= 800
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v2.u32 {%0,%1}, [%2], %3;"
+               : "=r"(v.word[0]), "=r"(v.word[1])
+               : "l"(p), "l"(policy));
+#else
+  asm volatile("ld.global.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+               : "=r"(v.word[0]), "=r"(v.word[1])
+               : "l"(p));
+#endif
+  return v;
+}
+BN_DEVICE PackedHalf load_kept(const PackedHalf* p) {
+  PackedHalf v;
+#if __CUDA_ARCH__ >= 800
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("ld.global.L1::no_allocate.L2::cache_hint.v2.u32 {%0,%1}, [%2], %3;"
+               : "=r"(v.word[0]), "=r"(v.word[1])
+               : "l"(p), "l"(policy));
+#else
+  asm volatile("ld.global.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+               : "=r"(v.word[0]), "=r"(v.word[1])
+               : "l"(p));
+#endif
+  return v;
+}
 BN_DEVICE float load_once(const float* p) { return __ldcs(p); }
 BN_DEVICE uint16_t load_once(const uint16_t* p) { return __ldcs(p); }
 BN_DEVICE double load_once(const double* p) { return __ldcs(p); }
@@ -100,13 +152,22 @@ BN_DEVICE void store(Packed* p, const Packed& v) {
                "r"(v.word[2]), "r"(v.word[3])
                : "memory");
 }
+BN_DEVICE void store(PackedHalf* p, const PackedHalf& v) {
+  asm volatile("st.global.v2.u32 [%0], {%1,%2};" ::"l"(p), "r"(v.word[0]), "r"(v.word[1])
+               : "memory");
+}
 template <class T>
 BN_DEVICE void store(T* p, T v) {
   *p = v;
 }
 
+// What another block of the launch may have written, after an acquire: not from L1.
+BN_DEVICE float load_fresh(const float* p) { return __ldcg(p); }
+BN_DEVICE double load_fresh(const double* p) { return __ldcg(p); }
+
 // Per-channel numbers: read by many threads, never written by the kernel that reads them.
 BN_DEVICE float load_shared_by_many(const float* p) { return __ldg(p); }
+BN_DEVICE double load_shared_by_many(const double* p) { return __ldg(p); }
 BN_DEVICE void load_shared_by_many(const float* p, float (&v)[4]) {
   const float4 q = __ldg(reinterpret_cast<const float4*>(p));
   v[0] = q.x, v[1] = q.y, v[2] = q.z, v[3] = q.w;

@@ -9,9 +9,12 @@
 #include "emulator/language.h"
 
 #define BN_DEVICE inline
+#define BN_FUNCTION inline
+#define BN_ARGUMENTS(type) const type
 #define BN_UNROLL
 #define BN_UNROLL_BY(n)
 #define BN_ENTRY(threads) void
+#define BN_RESIDENT_ENTRY(threads, blocks) void
 #define BN_CLUSTERS 1
 #define BN_CLUSTER_ENTRY(threads, blocks) void
 #define __shared__ BN_SHARED_instead_of_raw_shared_memory
@@ -68,10 +71,19 @@ inline T load_once(const T* p) {
   return *aligned(p);
 }
 template <class T>
+inline T load_kept(const T* p) {
+  return *aligned(p);
+}
+template <class T>
+inline T load_fresh(const T* p) {
+  return *aligned(p);
+}
+template <class T>
 inline void store(T* p, const T& v) {
   *const_cast<T*>(aligned(p)) = v;
 }
 inline float load_shared_by_many(const float* p) { return *aligned(p); }
+inline double load_shared_by_many(const double* p) { return *aligned(p); }
 inline void load_shared_by_many(const float* p, float (&v)[4]) {
   aligned(p, sizeof v);
   for (int i = 0; i < 4; ++i) v[i] = p[i];

@@ -26,14 +26,14 @@ import org.fusednorm.BackendException;
  * {@link CudaNorm} and {@link CudaMath} is.
  */
 final class Launches {
-  /** Arguments of one launch at most. */
-  static final int ARGUMENTS = 62;
+  /** Arguments of one launch at most: as many as a kernel's 4 KB of parameters hold. */
+  static final int ARGUMENTS = 510;
 
   /** 64-bit words of {@link #complaint()}. */
   static final int COMPLAINT_WORDS = 4;
 
   /** 32-bit words of {@link #tickets()}. */
-  static final int TICKETS = 512;
+  static final int TICKETS = 8 << 10;
 
   private static final int FIRST_ARGUMENT = 8;
   private static final int BEHIND_ARGUMENTS = FIRST_ARGUMENT + 8 * ARGUMENTS;

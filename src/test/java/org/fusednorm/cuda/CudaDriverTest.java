@@ -112,9 +112,9 @@ class CudaDriverTest {
   @Test
   void imageWithoutAnEntry() throws Exception {
     needsImage();
-    List<String> lines = stub(Map.of("STUB_ABSENT", "infer_row_f16"));
+    List<String> lines = stub(Map.of("STUB_ABSENT", "forward_half"));
     assertMissing(
-        lines, "cuModuleGetFunction(infer_row_f16): CUDA_ERROR_NOT_FOUND", "undamaged", "13.0");
+        lines, "cuModuleGetFunction(forward_half): CUDA_ERROR_NOT_FOUND", "undamaged", "13.0");
   }
 
   /** Each call of the driver on the way fails once, with memory short. */

@@ -35,6 +35,7 @@ class CudaImageTest {
     assertEquals(new TreeSet<>(CudaKernels.ENTRIES), image.entries());
     for (String entry : image.entries()) {
       assertEquals(ARCHITECTURES, image.registers(entry).keySet(), entry);
+      // Two blocks of 256 threads on each multiprocessor.
       image
           .registers(entry)
           .forEach((arch, n) -> assertTrue(n <= 128, entry + " sm_" + arch + ": " + n));

@@ -113,20 +113,24 @@ class EmulatorTest {
     assertTrue(output.matches("\\d\\d failures, then none\\n"), output);
   }
 
-  /** One element through infer_scalar_f32: y = (x - 1) * 2 + 1, for x = 2. */
+  /**
+   * One element through normalize_scalar, by the struct ForwardArgs: y = (x - 1) * 2 + 1, for x =
+   * 2.
+   */
   private static final class OneElement {
     final DriverSession session;
     final DevicePointer y;
-    final ByteBuffer struct = DriverSession.buffer(80);
+    final ByteBuffer struct = DriverSession.buffer(328);
     final CUfunction function;
 
     OneElement(DriverSession session) {
       this.session = session;
-      function = session.function("infer_scalar_f32");
+      function = session.function("normalize_scalar");
       y = session.allocate(4);
       struct.putLong(number(2)).putLong(0).putLong(y.address());
-      struct.putLong(number(1)).putLong(number(2)).putLong(number(1));
-      struct.putLong(1).putLong(1).putLong(1).putLong(0);
+      // Center, scale and shift; outer, channels and inner.
+      struct.putLong(96, number(1)).putLong(104, number(2)).putLong(112, number(1));
+      struct.putLong(224, 1).putLong(232, 1).putLong(240, 1);
     }
 
     long number(float v) {
@@ -311,7 +315,7 @@ class EmulatorTest {
       DriverSession.check(
           "blocks",
           JCudaDriver.cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, f, threads[0], 0));
-      int compiled = CudaImage.load().orElseThrow().registers("infer_scalar_f32").get(90);
+      int compiled = CudaImage.load().orElseThrow().registers("normalize_scalar").get(90);
       System.out.println(
           "attributes: "
               + threads[0]

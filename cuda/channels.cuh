@@ -1,0 +1,137 @@
+// Per channel, in F64: parts merged, and what a forward saves and a backward needs.
+#pragma once
+
+#include "norm.cuh"
+
+BN_DEVICE double sum_over_warp(double v) {
+  BN_UNROLL_BY(1)
+  for (int m = 16; m > 0; m /= 2) v += __shfl_xor_sync(~0u, v, m);
+  return v;
+}
+
+// Parts of the channels: `slices` for each, all of `values` but the last one.
+struct Parts {
+  const double* parts;
+  int64_t slices, values, total;  // total: values of a channel; 0 slices: no values
+
+  BN_DEVICE double count(int64_t slice) const {
+    return double(slice + 1 < slices ? values : total - slice * values);
+  }
+
+  // Mean and M2 of a channel by Chan's formula for many parts (Chan, Golub and LeVeque 1979), about
+  // the first one's mean so that a constant stays exact. All lanes of a warp get both.
+  BN_DEVICE void moments(int64_t channel, double& mean, double& m2) const {
+    mean = 0;
+    m2 = 0;
+    if (slices == 0) return;
+    const double* const p = parts + 2 * channel * slices;
+    const double first = load_fresh(p);
+    const int lane = threadIdx.x % 32;
+    BN_UNROLL_BY(1)
+    for (int64_t i = lane; i < slices; i += 32) mean += count(i) * (load_fresh(p + 2 * i) - first);
+    mean = first + sum_over_warp(mean) / double(total);
+    BN_UNROLL_BY(1)
+    for (int64_t i = lane; i < slices; i += 32) {
+      const double d = load_fresh(p + 2 * i) - mean;
+      m2 += load_fresh(p + 2 * i + 1) + count(i) * (d * d);
+    }
+    m2 = sum_over_warp(m2);
+  }
+
+  // The two sums of a channel. All lanes of a warp get both.
+  BN_DEVICE void sums(int64_t channel, double& p, double& q) const {
+    p = 0;
+    q = 0;
+    const double* const part = parts + 2 * channel * slices;
+    BN_UNROLL_BY(1)
+    for (int64_t i = threadIdx.x % 32; i < slices; i += 32) {
+      p += load_fresh(part + 2 * i);
+      q += load_fresh(part + 2 * i + 1);
+    }
+    p = sum_over_warp(p);
+    q = sum_over_warp(q);
+  }
+};
+
+// A coefficient of F32 or F64.
+struct Coefficient {
+  bool wide;
+  BN_DEVICE double get(const void* p, int64_t i, double otherwise) const {
+    if (!p) return otherwise;
+    return wide ? ((const double*)p)[i] : double(((const float*)p)[i]);
+  }
+  BN_DEVICE void put(void* p, int64_t i, double v) const {
+    if (wide) {
+      ((double*)p)[i] = v;
+    } else {
+      ((float*)p)[i] = float(v);
+    }
+  }
+  BN_DEVICE double rounded(double v) const { return wide ? v : double(float(v)); }
+};
+
+// What a forward saves, and gamma and beta (null: 1 and 0).
+struct SavedOut {
+  int64_t* count;  // null, as mean, variance and invstd: inference keeps the coefficients alone
+  double *mean, *variance, *invstd;
+  void *center, *scale, *shift;  // coefficients
+  const void *gamma, *beta;
+  double eps;
+  int64_t wide;  // coefficients are F64
+
+  BN_DEVICE void put(int64_t channel, double m, double v) const {
+    const Coefficient type{wide != 0};
+    // A constant channel with eps 0 is beta, and its gradient 0.
+    const double inverse = v + eps == 0 ? 0 : 1 / sqrt(v + eps);
+    const double a = type.get(gamma, channel, 1) * inverse;
+    const double c = type.rounded(m);
+    if (mean) {
+      mean[channel] = m;
+      variance[channel] = v;
+      invstd[channel] = inverse;
+    }
+    type.put(center, channel, c);
+    type.put(scale, channel, a);
+    type.put(shift, channel, type.get(beta, channel, 0) - (m - c) * a);
+  }
+  BN_DEVICE void put_count(int64_t n) const {
+    if (count) *count = n;
+  }
+};
+
+// What a forward saved, and where the gradient's coefficients go.
+struct SlopesOut {
+  const int64_t* count;
+  const double *mean, *invstd;
+  const void *center, *scale;
+  void *slope, *offset;  // null: not wanted
+  int64_t wide;
+
+  // Sum of dy xhat, given that of dy (x - c) kReduction.
+  BN_DEVICE double against_xhat(int64_t channel, double dy, double dy_centered) const {
+    const Coefficient type{wide != 0};
+    const double c = type.get(center, channel, 0);
+    return (dy_centered * kEnlargement + (c - mean[channel]) * dy) * invstd[channel];
+  }
+
+  // See InputGradient.
+  BN_DEVICE void put(int64_t channel, double dy, double dy_xhat) const {
+    const Coefficient type{wide != 0};
+    const double n = double(*count);
+    const double c = type.get(center, channel, 0);
+    // Of constant statistics: dx is a dy.
+    const double p = n == 0 ? 0 : dy_xhat / n * invstd[channel];
+    const double q = n == 0 ? 0 : dy / n + (c - mean[channel]) * p;
+    type.put(slope, channel, p);
+    type.put(offset, channel, q);
+  }
+
+  // Given the sums of a channel: writes those of dy and dy xhat to `packed`, and slope and offset.
+  BN_DEVICE void finish(int64_t channel, int64_t channels, double dy, double dy_centered,
+                        double* packed) const {
+    const double dy_xhat = against_xhat(channel, dy, dy_centered);
+    packed[channel] = dy;
+    packed[channels + channel] = dy_xhat;
+    if (slope) put(channel, dy, dy_xhat);
+  }
+};
