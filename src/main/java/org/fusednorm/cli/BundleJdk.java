@@ -24,7 +24,7 @@ record BundleJdk(Path home, String version) {
 
   /**
    * What the command line, tests and benchmarks need. Pictures need java.desktop, SVG too; JavaCPP
-   * and JMH need jdk.unsupported; the machine's memory is told by jdk.management.
+   * and JMH need jdk.unsupported, JUnit jdk.zipfs; the machine's memory is told by jdk.management.
    */
   private static final List<String> MODULES =
       List.of(
@@ -34,7 +34,8 @@ record BundleJdk(Path home, String version) {
           "java.management",
           "java.xml",
           "jdk.management",
-          "jdk.unsupported");
+          "jdk.unsupported",
+          "jdk.zipfs");
 
   /** Parts of java.desktop that need an X server or a sound card. */
   private static final List<String> LEFT_OUT =
