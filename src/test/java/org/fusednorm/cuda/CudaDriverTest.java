@@ -120,6 +120,7 @@ class CudaDriverTest {
   /** Each call of the driver on the way fails once, with memory short. */
   @Test
   void everyStepCanFail() throws Exception {
+    Assumptions.assumeFalse(Emulator.onDevice(), "the machine's own driver fails at its own will");
     String output = Emulator.run(Emulator.Build.PLAIN, FailingSteps.class);
     List<String> lines = output.lines().toList();
     assertEquals("then available", lines.get(lines.size() - 1));
