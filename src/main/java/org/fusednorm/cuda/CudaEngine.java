@@ -73,7 +73,7 @@ final class CudaEngine implements Engine {
     launches = new Launches(context, memory, image, stream, releases);
     copies = new CudaCopies(context, launches, stream, releases);
     norm = new CudaNorm(launches);
-    math = new CudaMath(launches);
+    math = new CudaMath(launches, memory);
     releases.add(math::close);
   }
 
@@ -125,7 +125,13 @@ final class CudaEngine implements Engine {
 
   @Override
   public String description() {
-    return gpu.name() + ", sm_" + gpu.architecture() + ", driver for CUDA " + driverVersion;
+    return gpu.name()
+        + ", sm_"
+        + gpu.architecture()
+        + ", driver for CUDA "
+        + driverVersion
+        + ", "
+        + math.describeProducts();
   }
 
   /** The caller's; it only queues work. */

@@ -1,11 +1,13 @@
 package org.fusednorm.cuda;
 
 import java.util.List;
+import org.fusednorm.BackendException;
 import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
 import org.fusednorm.Scalar;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
+import org.fusednorm.host.Unavailable;
 
 /**
  * The verbs of {@link org.fusednorm.MathOps} on a GPU, under the rules of {@link CudaNorm}: called
@@ -54,6 +56,12 @@ final class CudaMath {
   private static final int SLICE = 64;
 
   private final Launches launches;
+  private final CudaMemory memory;
+
+  /** From the first product on, unless it is missing. */
+  private CudaBlas blas;
+
+  private Unavailable blasMissing;
   private final Kernel addBias;
   private final Kernel biasGradient;
   private final Kernel activate;
@@ -67,8 +75,15 @@ final class CudaMath {
   private final Kernel matmulSmall;
   private final Kernel matmulDouble;
 
-  CudaMath(Launches launches) {
+  /**
+   * Finds the kernels.
+   *
+   * @throws IllegalArgumentException if a setting of cuBLAS is malformed
+   */
+  CudaMath(Launches launches, CudaMemory memory) {
     this.launches = launches;
+    this.memory = memory;
+    CudaBlas.tf32();
     addBias = launches.kernel("add_bias");
     biasGradient = launches.kernel("bias_gradient");
     activate = launches.kernel("activate");
@@ -102,7 +117,49 @@ final class CudaMath {
   }
 
   /** Frees what the verbs themselves hold, with the context bound. */
-  void close() {}
+  void close() {
+    if (blas != null) {
+      CudaBlas closing = blas;
+      blas = null;
+      closing.close();
+    }
+  }
+
+  /** What multiplies matrices, as far as it is known before the first product. */
+  String describeProducts() {
+    if (blas != null) {
+      return blas.describe();
+    }
+    CublasLibrary library = CublasLibrary.find();
+    Unavailable missing = blasMissing != null ? blasMissing : library.missing();
+    return missing == null
+        ? "cuBLAS of " + library.describe()
+        : "plain matrix products (" + missing.cause() + ")";
+  }
+
+  /** cuBLAS, made at the first product because many a user needs none; null where it is missing. */
+  private CudaBlas blas() {
+    if (blas == null && blasMissing == null && !launches.capturing()) {
+      CublasLibrary library = CublasLibrary.find();
+      blasMissing = library.missing();
+      if (blasMissing == null) {
+        try {
+          blas = new CudaBlas(launches, memory);
+        } catch (BackendException e) {
+          blasMissing =
+              new Unavailable(
+                  library.describe() + " does not work here: " + e.getMessage(),
+                  "use a cuBLAS that this GPU and this driver are made for",
+                  e);
+          System.getLogger(CudaMath.class.getName())
+              .log(
+                  System.Logger.Level.WARNING,
+                  "fusednorm multiplies matrices with plain kernels: " + blasMissing.cause());
+        }
+      }
+    }
+    return blas;
+  }
 
   void matmul(Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
     long m = rows(c);
@@ -111,6 +168,30 @@ final class CudaMath {
       return;
     }
     long k = transposeA ? rows(a) : columns(a);
+    // BLAS refuses rows of no length.
+    boolean done =
+        k > 0
+            && blas() != null
+            && blas.multiply(
+                c.dtype(),
+                address(a),
+                transposeA,
+                address(b),
+                transposeB,
+                address(c),
+                (int) m,
+                (int) n,
+                (int) k,
+                w == Write.ADD);
+    if (!done) {
+      multiply(a, transposeA, b, transposeB, c, w, k);
+    }
+  }
+
+  private void multiply(
+      Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w, long k) {
+    long m = rows(c);
+    long n = columns(c);
     long large = tiles(m, LARGE_TILE) * tiles(n, LARGE_TILE);
     boolean fills = c.dtype() != DType.F64 && large >= launches.multiprocessors();
     Kernel kernel = c.dtype() == DType.F64 ? matmulDouble : fills ? matmulLarge : matmulSmall;

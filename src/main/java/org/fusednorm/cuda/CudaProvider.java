@@ -75,6 +75,9 @@ public final class CudaProvider implements EngineProvider {
       parts.add(Part.of("device " + i, text + other));
     }
     parts.add(image());
+    if (status.available()) {
+      parts.add(CublasLibrary.find().part());
+    }
     return parts;
   }
 

@@ -224,6 +224,11 @@ final class Launches {
     cursor = FIRST_ARGUMENT;
   }
 
+  /** Whether launches are captured now. */
+  boolean capturing() {
+    return capturing;
+  }
+
   /** Launches go to {@code other} from now on, to be captured there. */
   Workspace startCapture(CUstream other) {
     capturing = true;

@@ -40,6 +40,14 @@ final class Emulator {
     }
   }
 
+  private static final String CUBLAS = "-Dfusednorm.cuda.cublas=";
+
+  /** The option that makes its cuBLAS of version 12 or 13 the one that is used. */
+  static String withCublas(int version) throws IOException, InterruptedException {
+    Path builds = Build.PLAIN.library().getParent().getParent();
+    return CUBLAS + builds.resolve("cublas" + version).resolve("libcublas.so." + version);
+  }
+
   /** What it counts; the order is that of {@code control.cpp}. */
   enum Count {
     CALLS,
@@ -59,7 +67,7 @@ final class Emulator {
 
   /**
    * Runs a main class on a CUDA driver: the emulator, or the machine's own with {@code
-   * -Dfusednorm.test.cuda=device}.
+   * -Dfusednorm.test.cuda=device}. Without cuBLAS on the former, unless an option names one.
    *
    * @throws AssertionError with what it printed, unless it exits with 0
    */
@@ -76,6 +84,8 @@ final class Emulator {
       Required.assume("cuda", CudaDriver.status().available(), CudaDriver.status().cause());
     } else {
       all.add("-Dfusednorm.cuda.libcuda=" + build.library());
+      // A real one does not run on this driver; what the test gives comes later and counts.
+      all.add(CUBLAS + "off");
     }
     all.add("-Djava.io.tmpdir=" + System.getProperty("java.io.tmpdir"));
     all.addAll(List.of(options));
