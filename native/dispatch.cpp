@@ -66,6 +66,27 @@ ENTRY(normalizeAndMoments)
   kKernels[isa]->normalize_and_moments(*pointer<const Call>(call), done, next);
 }
 
+#define CHECKING_ENTRY(name) \
+  extern "C" JNIEXPORT jboolean JNICALL Java_org_fusednorm_cpu_Simd_##name
+
+CHECKING_ENTRY(finishMoments)
+(JNIEnv*, jclass, jint isa, jlong call, jint channelFrom, jint channelTo) {
+  return kKernels[isa]->finish_moments(*pointer<const Call>(call), channelFrom, channelTo);
+}
+
+CHECKING_ENTRY(loadCoefficients)(JNIEnv*, jclass, jint isa, jlong call) {
+  return kKernels[isa]->load_coefficients(*pointer<const Call>(call));
+}
+
+CHECKING_ENTRY(constantCoefficients)(JNIEnv*, jclass, jint isa, jlong call) {
+  return kKernels[isa]->constant_coefficients(*pointer<const Call>(call));
+}
+
+ENTRY(finishSums)
+(JNIEnv*, jclass, jint isa, jlong call, jint channelFrom, jint channelTo) {
+  kKernels[isa]->finish_sums(*pointer<const Call>(call), channelFrom, channelTo);
+}
+
 ENTRY(activate)(JNIEnv*, jclass, jint isa, jint function, jlong x, jlong y, jlong n) {
   kKernels[isa]->activate(function, pointer<const float>(x), pointer<float>(y), n);
 }

@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 
+#include "channels.h"
 #include "functions.h"
 #include "planes.h"
 #include "rows.h"
@@ -93,6 +94,10 @@ const fusednorm::Kernels fusednorm::TABLE(FUSEDNORM_ISA) = {
     gradient_sums,
     input_gradient,
     normalize_and_moments,
+    finish_moments,
+    load_coefficients,
+    constant_coefficients,
+    finish_sums,
     activate,
     activation_gradient,
     gather_bytes,

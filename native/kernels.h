@@ -27,13 +27,29 @@ struct Call {
   int64_t relu;
   int64_t constants;  // dx is g a alone
   int64_t streams;    // outputs are too large for the caches
-  const float* center;
-  const float* scale;
-  const float* shift;
-  const float* slope;
-  const float* offset;
+  float* center;
+  float* scale;
+  float* shift;
+  float* slope;
+  float* offset;
   double* part;  // results of a range, by channel from the range's slot on
   double* part2;
+
+  // What is computed per channel between passes; a stripe's slot is its number x channels.
+  int64_t stripes;
+  const double* stripe_counts;  // values per channel in each
+  double count;                 // values per channel in all, 0 where statistics are constants
+  double eps;
+  const float* gamma;  // or null: 1
+  const float* beta;   // or null: 0
+  double* mean;        // of the saved state, as all to saved_shift, or running
+  double* variance;
+  double* invstd;
+  float* saved_center;
+  float* saved_scale;
+  float* saved_shift;
+  double* sum_dy;
+  double* sum_dy_xhat;
 };
 
 // Some outer indices, channels and inner indices. The last two are whole where inner is 1.
@@ -81,6 +97,14 @@ struct Kernels {
   // Both at once: normalize for `done`, moments of `next`, which are some channels of the same
   // planes; either may be empty. Reading the one overlaps with writing the other.
   void (*normalize_and_moments)(const Call&, const Range& done, const Range& next);
+  // From the moments of all stripes of some channels: coefficients, and what a saved state keeps.
+  // These, and load and constants, say whether a channel is one that F32 lanes cannot hold.
+  bool (*finish_moments)(const Call&, int64_t channel_from, int64_t channel_to);
+  // Coefficients of a saved state, or of statistics that are constants.
+  bool (*load_coefficients)(const Call&);
+  bool (*constant_coefficients)(const Call&);
+  // From the sums of all stripes of some channels: slope and offset, and the sums of all.
+  void (*finish_sums)(const Call&, int64_t channel_from, int64_t channel_to);
   // y = f(x) and dx = dy f'(.) from y = f(.): 0 sigmoid, 1 tanh, 2 relu.
   void (*activate)(int function, const float* x, float* y, int64_t n);
   void (*activation_gradient)(int function, const float* y, const float* dy, float* dx, int64_t n);

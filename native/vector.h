@@ -52,8 +52,14 @@ struct F {
 // One bit per lane of an F, lane 0 lowest.
 using Bits = uint32_t;
 
+// What watches every access makes too much code of functions within functions.
+#if defined(__SANITIZE_ADDRESS__)
+#define INLINE static inline
+#define INLINE_MEMBER inline
+#else
 #define INLINE static inline __attribute__((always_inline))
 #define INLINE_MEMBER inline __attribute__((always_inline))
+#endif
 #define EACH_REG(k) _Pragma("GCC unroll 4") for (int k = 0; k < kRegs; ++k)
 
 alignas(64) constexpr int32_t kOnesThenZeros[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1,

@@ -120,7 +120,9 @@ struct Buffers {
   Numbers x, residual, y, dy, dx, d_residual;
   Guarded gate;
   Numbers center, scale, shift, slope, offset;
-  Guarded part, part2;
+  Guarded part, part2, mean, variance, invstd, sum_dy, sum_dy_xhat;
+  Numbers saved_center, saved_scale, saved_shift;
+  double count;
   Call call;
 
   Buffers(Shape s, int64_t type, int relu, bool kept, bool streams, bool at_end)
@@ -141,7 +143,16 @@ struct Buffers {
         slope(s.channels + 16, 0, at_end),
         offset(s.channels + 16, 0, at_end),
         part(8 * s.channels, at_end),
-        part2(8 * s.channels, at_end) {
+        part2(8 * s.channels, at_end),
+        mean(8 * s.channels, at_end),
+        variance(8 * s.channels, at_end),
+        invstd(8 * s.channels, at_end),
+        sum_dy(8 * s.channels, at_end),
+        sum_dy_xhat(8 * s.channels, at_end),
+        saved_center(s.channels, 0, at_end),
+        saved_scale(s.channels, 0, at_end),
+        saved_shift(s.channels, 0, at_end),
+        count(s.outer * s.inner) {
     for (int64_t i = 0; i < n; ++i) {
       x.set(i, next());
       residual.set(i, next());
@@ -176,7 +187,21 @@ struct Buffers {
             (float*)slope.address(),
             (float*)offset.address(),
             (double*)part.data(),
-            (double*)part2.data()};
+            (double*)part2.data(),
+            1,
+            &count,
+            count,
+            1e-5,
+            nullptr,
+            nullptr,
+            (double*)mean.data(),
+            (double*)variance.data(),
+            (double*)invstd.data(),
+            (float*)saved_center.address(),
+            (float*)saved_scale.address(),
+            (float*)saved_shift.address(),
+            (double*)sum_dy.data(),
+            (double*)sum_dy_xhat.data()};
   }
 };
 
@@ -228,6 +253,42 @@ void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bo
     compare("sum of g", c, ((double*)sums.data())[c], call.part[c], 1e-5);
     compare("sum of g (x - c)", c, ((double*)sums2.data())[c], call.part2[c], 1e-5);
   }
+}
+
+// What is computed per channel, by the formulas and between guard pages.
+void test_channels(const Kernels& kernels, Shape s, bool at_end) {
+  Buffers b(s, 0, 0, false, false, at_end);
+  const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
+  kernels.moments(b.call, all);
+  if (kernels.finish_moments(b.call, 0, s.channels)) fail("wide", 0, 0, 1);
+  for (int64_t c = 0; c < s.channels; ++c) {
+    const double invstd = 1 / sqrt(b.call.part2[c] / b.count + 1e-5);
+    compare("invstd", c, invstd, b.call.invstd[c], 1e-14);
+    compare("saved mean", c, b.call.part[c], b.call.mean[c], 0);
+    compare("center", c, b.call.mean[c], b.call.center[c], 1e-7);
+    compare("scale", c, invstd, b.call.scale[c], 1e-7);
+    compare("shift", c, -(b.call.mean[c] - b.call.center[c]) * invstd, b.call.shift[c], 1e-7);
+    if (memcmp(b.call.center + c, b.call.saved_center + c, 4) != 0) fail("saved", c, 0, 1);
+  }
+  memset((void*)b.call.scale, 0, 4 * s.channels);
+  if (kernels.load_coefficients(b.call)) fail("wide", 0, 0, 1);
+  compare("loaded scale", 0, b.call.saved_scale[0], b.call.scale[0], 0);
+  kernels.gradient_sums(b.call, all);
+  kernels.finish_sums(b.call, 0, s.channels);
+  for (int64_t c = 0; c < s.channels; ++c) {
+    const double g = b.call.part[c], gd = b.call.part2[c], inv = b.call.invstd[c];
+    const double off = b.call.center[c] - b.call.mean[c];
+    const double xhat = (gd + off * g) * inv;
+    compare("sum of dy", c, g, b.call.sum_dy[c], 0);
+    compare("sum of dy xhat", c, xhat, b.call.sum_dy_xhat[c], 1e-12);
+    compare("slope", c, -b.call.scale[c] * xhat * inv / b.count, b.call.slope[c], 1e-6);
+    compare("offset", c, -b.call.scale[c] * (g + off * xhat * inv) / b.count, b.call.offset[c],
+            1e-6);
+  }
+  if (kernels.constant_coefficients(b.call)) fail("wide", 0, 0, 1);
+  compare("constant scale", 0, b.call.saved_scale[0], b.call.scale[0], 0);
+  b.call.mean[s.channels - 1] = 1e31;
+  if (!kernels.constant_coefficients(b.call)) fail("wide", s.channels - 1, 1, 0);
 }
 
 // The pipeline gives the bits of the kernels that it joins, for groups of any number of channels.
@@ -342,6 +403,10 @@ void test_all(const char* name, const Kernels& kernels) {
       test_pipeline(kernels, s, bits / 16, bits & 1, bits & 2, bits & 4, bits & 8);
       ++tests;
     }
+  }
+  for (const Shape& s : shapes) {
+    test_channels(kernels, s, false);
+    test_channels(kernels, s, true);
   }
   test_functions(kernels, false);
   test_functions(kernels, true);

@@ -30,7 +30,7 @@ final class CpuEngine implements Engine {
 
   /** What a Java thread keeps from call to call, so that no call allocates. */
   private static final class Calls {
-    final Layout layout = new Layout(1);
+    final Layout layout = new Layout();
     final NormCall norm;
     final MathCall math;
     final Product product;

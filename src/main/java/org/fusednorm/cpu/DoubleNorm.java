@@ -39,8 +39,8 @@ final class DoubleNorm implements NormKernels {
     Layout l = n.layout();
     int slot = r.stripe * l.channels;
     if (verb == Verb.MOMENTS || verb == Verb.SUMS) {
-      Arrays.fill(n.part, slot + r.channelFrom, slot + r.channelTo, 0);
-      Arrays.fill(n.part2, slot + r.channelFrom, slot + r.channelTo, 0);
+      Arrays.fill(n.per.part, slot + r.channelFrom, slot + r.channelTo, 0);
+      Arrays.fill(n.per.part2, slot + r.channelFrom, slot + r.channelTo, 0);
     }
     if (l.isRows()) {
       int width = r.channelTo - r.channelFrom;
@@ -84,15 +84,18 @@ final class DoubleNorm implements NormKernels {
       case SUMS -> {
         loadGated(n, e, m, gate, from, to, s);
         for (int j = 0, c = from; j < m; j++, c = c + 1 == to ? from : c + 1) {
-          n.part[slot + c] += s.dyd[j];
-          n.part2[slot + c] += s.dyd[j] * (s.xd[j] - n.center[c]);
+          n.per.part[slot + c] += s.dyd[j];
+          n.per.part2[slot + c] += s.dyd[j] * (s.xd[j] - n.per.center[c]);
         }
       }
       case GRADIENT -> {
         loadGated(n, e, m, gate, from, to, s);
         for (int j = 0, c = from; j < m; j++, c = c + 1 == to ? from : c + 1) {
-          double v = s.dyd[j] * n.scale[c];
-          s.xd[j] = n.constants ? v : v + (s.xd[j] - n.center[c]) * n.slope[c] + n.offset[c];
+          double v = s.dyd[j] * n.per.scale[c];
+          s.xd[j] =
+              n.per.constants
+                  ? v
+                  : v + (s.xd[j] - n.per.center[c]) * n.per.slope[c] + n.per.offset[c];
         }
         if (n.dResidual.isPresent()) {
           n.dResidual.put(e, s.dyd, m);
@@ -106,8 +109,8 @@ final class DoubleNorm implements NormKernels {
   /** A channel alone: its mean, then M2 about it. Channels side by side: Welford's update. */
   private static void moments(
       NormCall n, int slot, int m, int from, int to, long before, Scratch s) {
-    double[] mean = n.part;
-    double[] m2 = n.part2;
+    double[] mean = n.per.part;
+    double[] m2 = n.per.part2;
     if (to - from > 1) {
       double each = 0;
       for (int j = 0, c = from; j < m; j++, c = c + 1 == to ? from : c + 1) {
@@ -139,7 +142,7 @@ final class DoubleNorm implements NormKernels {
 
   /** The value before residual and activation; the backward's gate takes it again. */
   private static double affine(NormCall n, double x, int c) {
-    return (x - n.center[c]) * n.scale[c] + n.shift[c];
+    return (x - n.per.center[c]) * n.per.scale[c] + n.per.shift[c];
   }
 
   private static void normalize(NormCall n, long e, int m, long gate, int from, int to, Scratch s) {

@@ -74,8 +74,8 @@ final class FloatNorm implements NormKernels {
       m2 += blockM2 + d * d * (count / done) * first;
       k = (float) mean;
     }
-    n.part[r.stripe * l.channels + channel] = mean;
-    n.part2[r.stripe * l.channels + channel] = m2;
+    n.per.part[r.stripe * l.channels + channel] = mean;
+    n.per.part2[r.stripe * l.channels + channel] = m2;
   }
 
   /** Element of value {@code v} of a channel in the range. */
@@ -126,10 +126,13 @@ final class FloatNorm implements NormKernels {
   }
 
   private static void affine(NormCall n, int c, float[] v, int m) {
-    if (n.wide[c]) {
-      Lanes.affineInDouble(v, n.center[c], n.scale[c], n.shift[c], m);
+    if (n.per.wide[c]) {
+      Lanes.affineInDouble(v, n.per.center[c], n.per.scale[c], n.per.shift[c], m);
+    } else if (n.fused) {
+      Lanes.affineFused(
+          v, (float) n.per.center[c], (float) n.per.scale[c], (float) n.per.shift[c], m);
     } else {
-      Lanes.affine(v, (float) n.center[c], (float) n.scale[c], (float) n.shift[c], m);
+      Lanes.affine(v, (float) n.per.center[c], (float) n.per.scale[c], (float) n.per.shift[c], m);
     }
   }
 
@@ -162,7 +165,7 @@ final class FloatNorm implements NormKernels {
 
   private static void planeSums(NormCall n, Range r, int channel, Scratch s) {
     Layout l = n.layout();
-    float center = (float) n.center[channel];
+    float center = (float) n.per.center[channel];
     double sum = 0;
     double sum2 = 0;
     int chunks = 0;
@@ -200,8 +203,8 @@ final class FloatNorm implements NormKernels {
         }
       }
     }
-    n.part[r.stripe * l.channels + channel] = sum;
-    n.part2[r.stripe * l.channels + channel] = sum2;
+    n.per.part[r.stripe * l.channels + channel] = sum;
+    n.per.part2[r.stripe * l.channels + channel] = sum2;
   }
 
   /** Loads x and the gated dy of a run in one plane. */
@@ -233,18 +236,19 @@ final class FloatNorm implements NormKernels {
     for (long o = r.outerFrom; o < r.outerTo; o++) {
       for (int c = r.channelFrom; c < r.channelTo; c++) {
         long plane = o * l.channels + c;
-        float a = (float) n.scale[c];
-        float p = (float) n.slope[c];
-        float q = (float) n.offset[c];
+        float a = (float) n.per.scale[c];
+        float p = (float) n.per.slope[c];
+        float q = (float) n.per.offset[c];
         for (long i = r.innerFrom; i < r.innerTo; i += Scratch.CHUNK) {
           int m = (int) Math.min(Scratch.CHUNK, r.innerTo - i);
           loadGated(n, plane, i, m, c, s);
-          if (n.constants) {
+          if (n.per.constants) {
             Lanes.scale(s.dy, a, s.x, m);
-          } else if (n.wide[c]) {
-            Lanes.gradientInDouble(s.dy, s.x, n.center[c], n.scale[c], n.slope[c], n.offset[c], m);
+          } else if (n.per.wide[c]) {
+            Lanes.gradientInDouble(
+                s.dy, s.x, n.per.center[c], n.per.scale[c], n.per.slope[c], n.per.offset[c], m);
           } else {
-            Lanes.gradient(s.dy, s.x, (float) n.center[c], a, p, q, m);
+            Lanes.gradient(s.dy, s.x, (float) n.per.center[c], a, p, q, m);
           }
           store(n, plane * l.inner + i, m, s);
         }

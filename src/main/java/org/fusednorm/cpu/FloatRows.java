@@ -152,17 +152,17 @@ final class FloatRows {
   private static void fold(NormCall n, Range r, long tiles, int lanes, int rest, Scratch s) {
     int width = r.channelTo - r.channelFrom;
     int slot = r.stripe * n.layout().channels + r.channelFrom;
-    System.arraycopy(s.total, 0, n.part, slot, width);
-    System.arraycopy(s.total2, 0, n.part2, slot, width);
+    System.arraycopy(s.total, 0, n.per.part, slot, width);
+    System.arraycopy(s.total2, 0, n.per.part2, slot, width);
     long before = tiles + (rest > 0 ? 1 : 0);
     for (int lane = width; lane < lanes; lane += width) {
       long count = tiles + (lane < rest ? 1 : 0);
       double w = (double) count / (before + count);
       double v = w * before;
       for (int c = 0; c < width; c++) {
-        double d = s.total[lane + c] - n.part[slot + c];
-        n.part[slot + c] += d * w;
-        n.part2[slot + c] += s.total2[lane + c] + d * d * v;
+        double d = s.total[lane + c] - n.per.part[slot + c];
+        n.per.part[slot + c] += d * w;
+        n.per.part2[slot + c] += s.total2[lane + c] + d * d * v;
       }
       before += count;
     }
@@ -170,9 +170,9 @@ final class FloatRows {
 
   static void normalize(NormCall n, Range r, Scratch s) {
     Layout l = n.layout();
-    expand(n.center, l, r, s.c);
-    expand(n.scale, l, r, s.a);
-    expand(n.shift, l, r, s.b);
+    expand(n.per.center, l, r, s.c);
+    expand(n.per.scale, l, r, s.a);
+    expand(n.per.shift, l, r, s.b);
     for (long o = r.outerFrom; o < r.outerTo; o += l.rowsPerTile) {
       int lanes = lanes(l, r, o);
       long e = element(l, r, o);
@@ -189,10 +189,13 @@ final class FloatRows {
       return;
     }
     for (int j = 0, c = r.channelFrom; j < lanes; j++, c = next(c, r)) {
-      v[j] =
-          n.wide[c]
-              ? (float) ((v[j] - n.center[c]) * n.scale[c] + n.shift[c])
-              : (v[j] - s.c[j]) * s.a[j] + s.b[j];
+      if (n.per.wide[c]) {
+        v[j] = (float) ((v[j] - n.per.center[c]) * n.per.scale[c] + n.per.shift[c]);
+      } else if (n.fused) {
+        v[j] = (float) ((double) (v[j] - s.c[j]) * s.a[j] + s.b[j]);
+      } else {
+        v[j] = (v[j] - s.c[j]) * s.a[j] + s.b[j];
+      }
     }
   }
 
@@ -204,10 +207,10 @@ final class FloatRows {
     Layout l = n.layout();
     int width = r.channelTo - r.channelFrom;
     int slot = r.stripe * l.channels + r.channelFrom;
-    expand(n.center, l, r, s.c);
+    expand(n.per.center, l, r, s.c);
     if (n.relu && n.gate == null) {
-      expand(n.scale, l, r, s.a);
-      expand(n.shift, l, r, s.b);
+      expand(n.per.scale, l, r, s.a);
+      expand(n.per.shift, l, r, s.b);
     }
     int most = lanes(l, r, r.outerFrom);
     Arrays.fill(s.total, 0, most, 0);
@@ -235,12 +238,12 @@ final class FloatRows {
         s.total2[j] += exact ? s.sum2[j] : s.dyd[j];
       }
     }
-    Arrays.fill(n.part, slot, slot + width, 0);
-    Arrays.fill(n.part2, slot, slot + width, 0);
+    Arrays.fill(n.per.part, slot, slot + width, 0);
+    Arrays.fill(n.per.part2, slot, slot + width, 0);
     for (int lane = 0; lane < most; lane += width) {
       for (int c = 0; c < width; c++) {
-        n.part[slot + c] += s.total[lane + c];
-        n.part2[slot + c] += s.total2[lane + c];
+        n.per.part[slot + c] += s.total[lane + c];
+        n.per.part2[slot + c] += s.total2[lane + c];
       }
     }
   }
@@ -283,15 +286,15 @@ final class FloatRows {
 
   static void inputGradient(NormCall n, Range r, Scratch s) {
     Layout l = n.layout();
-    expand(n.center, l, r, s.c);
-    expand(n.scale, l, r, s.a);
-    expand(n.shift, l, r, s.b);
-    expand(n.slope, l, r, s.p);
-    expand(n.offset, l, r, s.q);
+    expand(n.per.center, l, r, s.c);
+    expand(n.per.scale, l, r, s.a);
+    expand(n.per.shift, l, r, s.b);
+    expand(n.per.slope, l, r, s.p);
+    expand(n.per.offset, l, r, s.q);
     for (long o = r.outerFrom; o < r.outerTo; o += l.rowsPerTile) {
       int lanes = lanes(l, r, o);
       loadGated(n, r, o, lanes, s);
-      if (n.constants) {
+      if (n.per.constants) {
         Lanes.scale(s.dy, s.a, s.x, lanes);
       } else {
         gradient(n, r, lanes, s);
@@ -307,8 +310,11 @@ final class FloatRows {
     }
     for (int j = 0, c = r.channelFrom; j < lanes; j++, c = next(c, r)) {
       s.x[j] =
-          n.wide[c]
-              ? (float) (s.dy[j] * n.scale[c] + (s.x[j] - n.center[c]) * n.slope[c] + n.offset[c])
+          n.per.wide[c]
+              ? (float)
+                  (s.dy[j] * n.per.scale[c]
+                      + (s.x[j] - n.per.center[c]) * n.per.slope[c]
+                      + n.per.offset[c])
               : s.dy[j] * s.a[j] + (s.x[j] - s.c[j]) * s.p[j] + s.q[j];
     }
   }

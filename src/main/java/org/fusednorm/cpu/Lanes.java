@@ -39,6 +39,13 @@ final class Lanes {
     }
   }
 
+  /** The same with one rounding at the end, as vectors with fused multiply-add have it. */
+  static void affineFused(float[] v, float c, float a, float b, int n) {
+    for (int i = 0; i < n; i++) {
+      v[i] = (float) ((double) (v[i] - c) * a + b);
+    }
+  }
+
   static void affineInDouble(float[] v, double c, double a, double b, int n) {
     for (int i = 0; i < n; i++) {
       v[i] = (float) ((v[i] - c) * a + b);

@@ -53,8 +53,6 @@ final class Layout {
 
   private static final long ELEMENTS_PER_ITEM = 65_536;
 
-  private final int threads;
-
   long outer;
   int channels;
   long inner;
@@ -76,10 +74,6 @@ final class Layout {
   private long innerPerItem;
   private int itemsPerPlane;
   private int pieces;
-
-  Layout(int threads) {
-    this.threads = threads;
-  }
 
   /**
    * Describes data of a shape.
@@ -172,7 +166,7 @@ final class Layout {
     long fitting = Math.max(1, GROUP_VALUES / tensors / (outer * inner));
     if (inner >= SMALL_PLANE) {
       // Few enough that every thread has many: the first item of each has none to overlap with.
-      long side = Math.min(RUN_VALUES / tensors / inner, channels / (8L * threads));
+      long side = Math.min(RUN_VALUES / tensors / inner, channels / FEW_CHANNELS);
       return (int) clamp(side, 1, fitting);
     }
     int unit = VECTOR / gcd((int) inner, VECTOR);

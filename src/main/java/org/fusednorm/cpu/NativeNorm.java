@@ -6,6 +6,9 @@ import java.nio.DoubleBuffer;
 import java.nio.FloatBuffer;
 import java.nio.LongBuffer;
 import org.fusednorm.DType;
+import org.fusednorm.Running;
+import org.fusednorm.Saved;
+import org.fusednorm.Tensor;
 import org.fusednorm.host.Isa;
 import org.fusednorm.host.NativeLibrary;
 
@@ -31,7 +34,7 @@ final class NativeNorm implements NormKernels {
   private final int isa;
 
   /** The call as native code reads it: the fields of struct Call, in its order. */
-  private final long[] fields = new long[22];
+  private final long[] fields = new long[36];
 
   private final LongBuffer call;
   private final long callAddress;
@@ -43,6 +46,11 @@ final class NativeNorm implements NormKernels {
   private long partsAddress;
   private int perCoefficient;
   private int perPart;
+
+  /** Values per channel of each stripe. */
+  private DoubleBuffer counts = DoubleBuffer.allocate(0);
+
+  private long countsAddress;
 
   NativeNorm(Isa isa) {
     this.isa = isa.ordinal();
@@ -59,9 +67,18 @@ final class NativeNorm implements NormKernels {
         .order(ByteOrder.nativeOrder());
   }
 
-  private void room(int channels, int slots) {
-    if (perCoefficient < channels + PAD) {
-      perCoefficient = channels + PAD;
+  private void room(Layout l) {
+    int slots = l.stripes * l.channels;
+    if (counts.capacity() < l.stripes) {
+      ByteBuffer b = direct(8 * l.stripes);
+      counts = b.asDoubleBuffer();
+      countsAddress = NativeLibrary.address(b);
+    }
+    for (int i = 0; i < l.stripes; i++) {
+      counts.put(i, l.stripeCount(i));
+    }
+    if (perCoefficient < l.channels + PAD) {
+      perCoefficient = l.channels + PAD;
       ByteBuffer b = direct(5 * 4 * perCoefficient);
       coefficients = b.asFloatBuffer();
       coefficientsAddress = NativeLibrary.address(b);
@@ -80,9 +97,9 @@ final class NativeNorm implements NormKernels {
   }
 
   @Override
-  public void begin(NormCall n) {
+  public boolean begin(NormCall n) {
     Layout l = n.layout();
-    room(l.channels, l.stripes * l.channels);
+    room(l);
     int i = 0;
     fields[i++] = n.x.address(0);
     fields[i++] = n.residual.address(0);
@@ -97,27 +114,68 @@ final class NativeNorm implements NormKernels {
     fields[i++] = l.gateStride();
     fields[i++] = n.x.type == DType.F32 ? 0 : n.x.type == DType.BF16 ? 1 : 2;
     fields[i++] = n.relu ? 1 : 0;
-    fields[i++] = n.constants ? 1 : 0;
+    fields[i++] = n.per.constants ? 1 : 0;
     fields[i++] = 2 * l.elements * n.x.width > STREAM_BYTES ? 1 : 0;
     for (int k = 0; k < 5; k++) {
       fields[i++] = coefficientsAddress + 4L * k * perCoefficient;
     }
     fields[i++] = partsAddress;
-    fields[i] = partsAddress + 8L * perPart;
+    fields[i++] = partsAddress + 8L * perPart;
+    fields[i++] = l.stripes;
+    fields[i++] = countsAddress;
+    fields[i++] = Double.doubleToRawLongBits(n.per.count);
+    fields[i++] = Double.doubleToRawLongBits(n.eps);
+    fields[i++] = address(n.affine.gamma());
+    fields[i++] = address(n.affine.beta());
+    Saved s = n.saved;
+    Running r = n.running;
+    fields[i++] = s != null ? address(s.mean()) : r != null ? address(r.mean()) : 0;
+    fields[i++] = s != null ? address(s.variance()) : r != null ? address(r.variance()) : 0;
+    fields[i++] = s != null ? address(s.invstd()) : 0;
+    fields[i++] = s != null ? address(s.center()) : 0;
+    fields[i++] = s != null ? address(s.scale()) : 0;
+    fields[i++] = s != null ? address(s.shift()) : 0;
+    fields[i++] = n.sums != null ? address(n.sums.dy()) : 0;
+    fields[i] = n.sums != null ? address(n.sums.dyXhat()) : 0;
     call.put(0, fields);
+    return true;
+  }
+
+  private static long address(Tensor t) {
+    return t == null ? 0 : t.storage().address() + t.byteOffset();
+  }
+
+  @Override
+  public boolean load(NormCall n) {
+    return !Simd.loadCoefficients(isa, callAddress);
+  }
+
+  @Override
+  public boolean loadRunning(NormCall n) {
+    return !Simd.constantCoefficients(isa, callAddress);
+  }
+
+  @Override
+  public boolean finishMoments(NormCall n, int from, int to) {
+    return !Simd.finishMoments(isa, callAddress, from, to);
+  }
+
+  @Override
+  public void finishSums(NormCall n, int from, int to) {
+    Simd.finishSums(isa, callAddress, from, to);
   }
 
   @Override
   public void coefficients(NormCall n, int from, int to, Scratch s) {
-    put(0, n.center, from, to, s.other);
-    put(1, n.scale, from, to, s.other);
-    put(2, n.shift, from, to, s.other);
+    put(0, n.per.center, from, to, s.other);
+    put(1, n.per.scale, from, to, s.other);
+    put(2, n.per.shift, from, to, s.other);
   }
 
   @Override
   public void slopes(NormCall n, int from, int to, Scratch s) {
-    put(3, n.slope, from, to, s.other);
-    put(4, n.offset, from, to, s.other);
+    put(3, n.per.slope, from, to, s.other);
+    put(4, n.per.offset, from, to, s.other);
   }
 
   private void put(int k, double[] v, int from, int to, float[] f) {
@@ -134,11 +192,11 @@ final class NativeNorm implements NormKernels {
     return (long) r.stripe * n.layout().channels;
   }
 
-  private void take(NormCall n, Range r) {
-    int slot = r.stripe * n.layout().channels + r.channelFrom;
-    int width = r.channelTo - r.channelFrom;
-    parts.get(slot, n.part, slot, width);
-    parts.get(perPart + slot, n.part2, slot, width);
+  @Override
+  public void take(NormCall n, int stripe, int from, int to) {
+    int slot = stripe * n.layout().channels + from;
+    parts.get(slot, n.per.part, slot, to - from);
+    parts.get(perPart + slot, n.per.part2, slot, to - from);
   }
 
   @Override
@@ -153,7 +211,6 @@ final class NativeNorm implements NormKernels {
         r.innerFrom,
         r.innerTo,
         slot(n, r));
-    take(n, r);
   }
 
   @Override
@@ -187,7 +244,6 @@ final class NativeNorm implements NormKernels {
         done.channelTo,
         next.channelFrom,
         next.channelTo);
-    take(n, next);
   }
 
   @Override
@@ -202,7 +258,6 @@ final class NativeNorm implements NormKernels {
         r.innerFrom,
         r.innerTo,
         slot(n, r));
-    take(n, r);
   }
 
   @Override

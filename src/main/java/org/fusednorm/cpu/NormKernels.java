@@ -13,8 +13,42 @@ interface NormKernels {
     return Scratch.CHUNK;
   }
 
-  /** Called before the ranges of a verb: what it works on is known, coefficients may not be. */
-  default void begin(NormCall n) {}
+  /**
+   * Called before the ranges of a verb.
+   *
+   * @return whether numbers per channel are computed by the methods below, and not in Java
+   */
+  default boolean begin(NormCall n) {
+    return false;
+  }
+
+  /** Takes the coefficients of a saved state; false where a channel is wide. */
+  default boolean load(NormCall n) {
+    throw new UnsupportedOperationException();
+  }
+
+  /** Takes those of running statistics; false where a channel is wide. */
+  default boolean loadRunning(NormCall n) {
+    throw new UnsupportedOperationException();
+  }
+
+  /** Merges the stripes' moments, computes coefficients and saves them; false where one is wide. */
+  default boolean finishMoments(NormCall n, int from, int to) {
+    throw new UnsupportedOperationException();
+  }
+
+  /** Merges the stripes' sums, computes slopes and offsets and writes the sums. */
+  default void finishSums(NormCall n, int from, int to) {
+    throw new UnsupportedOperationException();
+  }
+
+  /** Brings the results of a stripe into Java, where they are not there already. */
+  default void take(NormCall n, int stripe, int from, int to) {}
+
+  /** Brings the results of a range into Java. */
+  default void take(NormCall n, Range r) {
+    take(n, r.stripe, r.channelFrom, r.channelTo);
+  }
 
   /** Called when center, scale and shift of these channels are known. */
   default void coefficients(NormCall n, int from, int to, Scratch s) {}

@@ -12,18 +12,23 @@ final class Params {
 
   /** Reads {@code n} values, or fills with {@code absent} where there is no tensor. */
   static void read(Tensor t, double absent, double[] to, int n, Scratch s) {
+    read(t, absent, to, 0, n, s);
+  }
+
+  /** Reads the values of indices {@code from..end}. */
+  static void read(Tensor t, double absent, double[] to, int from, int end, Scratch s) {
     if (t == null) {
-      Arrays.fill(to, 0, n, absent);
+      Arrays.fill(to, from, end, absent);
       return;
     }
     HostStorage h = (HostStorage) t.storage();
     if (t.dtype() == DType.F64) {
-      h.get(t.byteOffset(), to, 0, n);
+      h.get(t.byteOffset() + 8L * from, to, from, end - from);
       return;
     }
     float[] f = s.other;
-    for (int i = 0; i < n; i += f.length) {
-      int m = Math.min(f.length, n - i);
+    for (int i = from; i < end; i += f.length) {
+      int m = Math.min(f.length, end - i);
       h.get(t.byteOffset() + 4L * i, f, 0, m);
       for (int j = 0; j < m; j++) {
         to[i + j] = f[j];

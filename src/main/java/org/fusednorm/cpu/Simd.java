@@ -106,6 +106,15 @@ final class Simd {
       int nextFrom,
       int nextTo);
 
+  /** Whether a channel is wide. */
+  static native boolean finishMoments(int isa, long call, int channelFrom, int channelTo);
+
+  static native boolean loadCoefficients(int isa, long call);
+
+  static native boolean constantCoefficients(int isa, long call);
+
+  static native void finishSums(int isa, long call, int channelFrom, int channelTo);
+
   /** y = f(x) over n floats, f by its ordinal. */
   static native void activate(int isa, int f, long x, long y, long n);
 
