@@ -109,7 +109,7 @@ final class NormPlan {
       width = inner > 1 ? 1 : (int) Math.min(mostWidth, ceilingPowerOfTwo(columns));
       long units = outer * this.inner;
       long lanes = THREADS / width;
-      long wanted = ceiling(TASKS, groups());
+      long wanted = ceiling(TASKS, Math.max(1, groups()));
       long most = ceiling(units, lanes * FEWEST_ROUNDS);
       long fewest = ceiling(units, lanes * mostRounds);
       long about = Math.max(1, Math.max(fewest, Math.min(wanted, most)));
@@ -160,8 +160,9 @@ final class NormPlan {
     long contiguous = run == 1 ? channels : run;
     int unit = direction.elements(type);
     boolean aligned = type != DType.F64 && alignment >= unit * type.bytes();
-    boolean vectors = aligned && contiguous % unit == 0;
-    boolean wholeBytes = !gate || unit == 8 || contiguous % 8 == 0;
+    boolean vectors = aligned && contiguous > 0 && contiguous % unit == 0;
+    // Only a forward writes the gate.
+    boolean wholeBytes = !gate || direction == Direction.BACKWARD || contiguous % 8 == 0;
     elementsInColumns = vectors && wholeBytes;
     String suffix = type == DType.F32 ? "_f32" : type == DType.F64 ? "_f64" : "_half";
     String single = type == DType.F64 ? "_f64" : "_scalar";

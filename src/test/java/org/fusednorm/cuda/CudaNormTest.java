@@ -11,15 +11,21 @@ import org.junit.jupiter.api.TestFactory;
 class CudaNormTest {
   @TestFactory
   Stream<DynamicTest> smallShapesUnderSeveralSchedules() throws Exception {
-    return tests(Build.CHECKED, "-Dshapes=small");
+    return tests(Build.CHECKED, EngineNorm.class, "-Dshapes=small");
   }
 
   @TestFactory
   Stream<DynamicTest> largerShapes() throws Exception {
-    return tests(Build.PLAIN, "-Dshapes=large");
+    return tests(Build.PLAIN, EngineNorm.class, "-Dshapes=large");
   }
 
-  private static Stream<DynamicTest> tests(Build build, String... options) throws Exception {
-    return OnEmulator.tests(build, Map.of(), List.of(EngineNorm.class), options);
+  @TestFactory
+  Stream<DynamicTest> hardValuesAndSizes() throws Exception {
+    return tests(Build.PLAIN, EngineNormHard.class);
+  }
+
+  private static Stream<DynamicTest> tests(Build build, Class<?> part, String... options)
+      throws Exception {
+    return OnEmulator.tests(build, Map.of(), List.of(part), options);
   }
 }
