@@ -204,6 +204,7 @@ struct Group {
   template <class Function>
   BN_DEVICE double combine(double v, const Function& f) const {
     const unsigned lanes = size < 32 ? size : 32;
+    BN_UNROLL_BY(1)
     for (unsigned away = lanes / 2; away > 0; away /= 2) {
       v = f(v, __shfl_xor_sync(~0u, v, away));
     }
@@ -213,6 +214,7 @@ struct Group {
       if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
       __syncthreads();
       v = warps[0];
+      BN_UNROLL_BY(1)
       for (unsigned i = 1; i < kThreads / 32; ++i) v = f(v, warps[i]);
     }
     return v;

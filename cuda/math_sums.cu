@@ -57,18 +57,21 @@ BN_ENTRY(kThreads) bias_gradient(const BiasGradientArgs g) {
   if (mine) {
     with_value(g.type, [&](auto v) { sum = column_sum<decltype(v)>(g, column, from + warp, to); });
   }
-  sums[threadIdx.x] = sum;
-  __syncthreads();
-  if (warp == 0) {
-    for (int i = 1; i < kTall; ++i) sum += sums[i * kTile + lane];
-  }
+  // Of the warps' sums of a column, in their order; valid in the first warp.
+  const auto of_warps = [&](double v) {
+    sums[threadIdx.x] = v;
+    __syncthreads();
+    BN_UNROLL_BY(1)
+    for (int i = 1; i < kTall && warp == 0; ++i) v += sums[i * kTile + lane];
+    return v;
+  };
+  sum = of_warps(sum);
   if (g.slices > 1) {
     if (warp == 0 && mine) g.parts[slice * g.columns + column] = sum;
     if (!is_last(g.tickets + tile, unsigned(g.slices))) return;
     sum = 0;
-    if (warp == 0 && mine) {
-      for (int64_t i = 0; i < g.slices; ++i) sum += g.parts[i * g.columns + column];
-    }
+    for (int64_t i = warp; i < g.slices && mine; i += kTall) sum += g.parts[i * g.columns + column];
+    sum = of_warps(sum);
   }
   if (warp == 0 && mine) {
     with_value(g.type, [&](auto v) {
@@ -116,7 +119,7 @@ BN_DEVICE double row_loss(const LabeledArgs& g, const Group& group, int64_t row)
   const int64_t start = row * g.columns, rank = group.rank(), size = group.size;
 
   V largest = -INFINITY;
-  BN_UNROLL_BY(4)
+  BN_UNROLL_BY(1)
   for (int64_t j = rank; j < columns; j += size) {
     const V v = load_element<V>(g.type, g.logits, start + j);
     if (v > largest) largest = v;
