@@ -30,8 +30,9 @@ struct GateOf {
 };
 
 // Calls f with the way in which ReLU acts.
-template <class Visit>
+template <class T, class Visit>
 INLINE void by_gate(const Call& call, Visit f) {
+  if constexpr (kOneGateForAll<T>) return f(GateOf<Gate::kAny>());
   if (!call.relu) return f(GateOf<Gate::kNone>());
   if (!call.gate) return f(GateOf<Gate::kRecomputed>());
   return f(GateOf<Gate::kKept>());
@@ -47,7 +48,7 @@ void moments(const Call& call, const Range& r) {
 
 void normalize(const Call& call, const Range& r) {
   by_type(call, [&](auto* t) {
-    by_gate(call, [&](auto gate) {
+    by_gate<TYPE(t)>(call, [&](auto gate) {
       return is_rows(call, r) ? row_normalize<TYPE(t), gate.value>(call, r)
                               : plane_normalize<TYPE(t), gate.value>(call, r);
     });
@@ -57,7 +58,7 @@ void normalize(const Call& call, const Range& r) {
 
 void gradient_sums(const Call& call, const Range& r) {
   by_type(call, [&](auto* t) {
-    by_gate(call, [&](auto gate) {
+    by_gate<TYPE(t)>(call, [&](auto gate) {
       return is_rows(call, r) ? row_gradient_sums<TYPE(t), gate.value>(call, r)
                               : plane_gradient_sums<TYPE(t), gate.value>(call, r);
     });
@@ -66,7 +67,7 @@ void gradient_sums(const Call& call, const Range& r) {
 
 void input_gradient(const Call& call, const Range& r) {
   by_type(call, [&](auto* t) {
-    by_gate(call, [&](auto gate) {
+    by_gate<TYPE(t)>(call, [&](auto gate) {
       return is_rows(call, r) ? row_input_gradient<TYPE(t), gate.value>(call, r)
                               : plane_input_gradient<TYPE(t), gate.value>(call, r);
     });
@@ -76,7 +77,7 @@ void input_gradient(const Call& call, const Range& r) {
 
 void normalize_and_moments(const Call& call, const Range& done, const Range& next) {
   by_type(call, [&](auto* t) {
-    by_gate(call, [&](auto gate) {
+    by_gate<TYPE(t)>(call, [&](auto gate) {
       return plane_normalize_and_moments<TYPE(t), gate.value>(call, done, next);
     });
   });

@@ -235,6 +235,7 @@ INLINE Normalize<T, kGate, Same> normalized(const Channel<T>& c, int64_t outer, 
           at_or_null((const T*)call.residual, e),
           (T*)call.y + e,
           c.gate(outer, i),
+          call.relu != 0,
           Same(call.center[c.channel]),
           Same(call.scale[c.channel]),
           Same(call.shift[c.channel])};
@@ -246,6 +247,7 @@ INLINE Gated<T, kGate, Same> gated(const Channel<T>& c, int64_t outer, int64_t i
   return {c.x(outer, i),
           (const T*)call.dy + c.element(outer, i),
           c.gate(outer, i),
+          call.relu != 0,
           Same(call.center[c.channel]),
           Same(call.scale[c.channel]),
           Same(call.shift[c.channel])};
@@ -277,9 +279,9 @@ INLINE void each_together(const Range& done, const Range& next, Visit visit) {
 }
 
 // Normalizes the channels of `done`, which lie in a cache, while those of `next` are read for their
-// moments.
-template <class T, Gate kGate>
-void plane_normalize_and_moments(const Call& call, const Range& done, const Range& next) {
+// moments. Without the former where none are to be written.
+template <class T, Gate kGate, bool kWrites>
+void plane_write_and_read(const Call& call, const Range& done, const Range& next) {
   each_together(done, next, [&](const Range& d, const Range& n) {
     const int64_t writes = d.channel_to - d.channel_from, reads = n.channel_to - n.channel_from;
     GrowingMoments m[kMostTogether];
@@ -289,9 +291,11 @@ void plane_normalize_and_moments(const Call& call, const Range& done, const Rang
     const auto add = [&](int64_t j, const Block& b, Sums& s) {
       const Channel<T> cd{call, d.channel_from + j}, cn{call, n.channel_from + j};
       const auto out = [&](int64_t outer) { return normalized<T, kGate>(cd, outer, b.inner); };
-      if (j >= reads) return write_block(b, call.streams, out);
+      if constexpr (kWrites) {
+        if (j >= reads) return write_block(b, call.streams, out);
+      }
       const MomentTerms<T, Same> terms = {cn.x(b.outer, b.inner), Same(m[j].k)};
-      if (j >= writes) return add_part(call, b, terms, Nothing(), false, s);
+      if (!kWrites || j >= writes) return add_part(call, b, terms, Nothing(), false, s);
       add_part(call, b, terms, out(b.outer), call.streams, s);
     };
     each_block(n, writes > reads ? writes : reads, add,
@@ -314,7 +318,7 @@ INLINE Range none_of(const Range& r) {
 
 template <class T>
 void plane_moments(const Call& call, const Range& r) {
-  plane_normalize_and_moments<T, Gate::kNone>(call, none_of(r), r);
+  plane_write_and_read<T, Gate::kNone, false>(call, none_of(r), r);
 }
 
 template <class T, Gate kGate>
@@ -324,6 +328,17 @@ void plane_normalize(const Call& call, const Range& r) {
       write(normalized<T, kGate>(Channel<T>{call, ch}, o, r.inner_from), r.inner_to - r.inner_from,
             call.streams);
     }
+  }
+}
+
+// Both verbs at once, or, where that would be much code for old processors, one after the other.
+template <class T, Gate kGate>
+void plane_normalize_and_moments(const Call& call, const Range& done, const Range& next) {
+  if constexpr (kRegs > 2) {
+    plane_normalize<T, kGate>(call, done);
+    plane_moments<T>(call, next);
+  } else {
+    plane_write_and_read<T, kGate, true>(call, done, next);
   }
 }
 

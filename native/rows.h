@@ -348,6 +348,7 @@ void row_normalize(const Call& call, const Range& r) {
                                         at_or_null((const T*)call.residual, e),
                                         (T*)call.y + e,
                                         tile_gate(call, r, tile),
+                                        call.relu != 0,
                                         center,
                                         scale,
                                         shift};
@@ -367,6 +368,7 @@ void row_gradient_sums(const Call& call, const Range& r) {
     return Gated<T, kGate, PerLane>{(const T*)call.x + e,
                                     (const T*)call.dy + e,
                                     tile_gate(call, r, tile),
+                                    call.relu != 0,
                                     center,
                                     scale,
                                     shift};
@@ -409,13 +411,14 @@ void row_input_gradient(const Call& call, const Range& r) {
   const PerLane offset(over_lanes(call.offset + r.channel_from, t, q));
   write_tiles(call, t, [&](int64_t tile) {
     const int64_t e = t.element(tile);
-    return InputGradient<T, kGate, PerLane>{{(const T*)call.x + e, (const T*)call.dy + e,
-                                             tile_gate(call, r, tile), center, scale, shift},
-                                            (T*)call.dx + e,
-                                            at_or_null((T*)call.d_residual, e),
-                                            call.constants != 0,
-                                            slope,
-                                            offset};
+    return InputGradient<T, kGate, PerLane>{
+        {(const T*)call.x + e, (const T*)call.dy + e, tile_gate(call, r, tile), call.relu != 0,
+         center, scale, shift},
+        (T*)call.dx + e,
+        at_or_null((T*)call.d_residual, e),
+        call.constants != 0,
+        slope,
+        offset};
   });
 }
 

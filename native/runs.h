@@ -12,8 +12,12 @@ namespace {
 using fusednorm::Call;
 using fusednorm::Range;
 
-// How ReLU acts: not at all, by x alone, or by bits that are kept because there is a residual.
-enum class Gate { kNone, kRecomputed, kKept };
+// How ReLU acts: not at all, by x alone, or by bits that are kept because there is a residual. Or
+// any of these as the call says, at each vector: a third of the code, where a branch costs little.
+enum class Gate { kNone, kRecomputed, kKept, kAny };
+
+template <class T>
+constexpr bool kOneGateForAll = kRegs > 2 || sizeof(T) == 2;
 
 // One number for all lanes.
 struct Same {
@@ -65,28 +69,33 @@ struct Normalize {
   const T* x;
   const T* residual;  // or null
   T* y;
-  uint8_t* gate;
+  uint8_t* gate;  // or null: not kept
+  bool relu;
   C c, a, b;
 
   INLINE_MEMBER F at(At p, int64_t n) const {
     F v = fma(sub(load_some(x + p.element, n), c.at(p.lane)), a.at(p.lane), b.at(p.lane));
     if (residual) v = add(v, load_some(residual + p.element, n));
-    if (kGate == Gate::kKept) store_bits(gate + p.bits, open(v), n);
-    return kGate == Gate::kNone ? v : keep(v, v);
+    if (is_kept()) store_bits(gate + p.bits, open(v), n);
+    return kGate == Gate::kNone || (kGate == Gate::kAny && !relu) ? v : keep(v, v);
   }
 
   INLINE_MEMBER Normalize<T, kGate, Same> held(int64_t i) const {
-    return {x, residual, y, gate, c.held(i), a.held(i), b.held(i)};
+    return {x, residual, y, gate, relu, c.held(i), a.held(i), b.held(i)};
   }
 
   INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(y + p.element, at(p, n), n); }
 
   INLINE_MEMBER void streamed(At p) const { stream(y + p.element, at(p, kLanes)); }
 
+  INLINE_MEMBER bool is_kept() const {
+    return kGate == Gate::kKept || (kGate == Gate::kAny && gate);
+  }
+
   // What is streamed must begin at a boundary; bits are written by whole bytes.
   int64_t head(At p, int64_t n) const {
     const int64_t h = to_boundary(y + p.element);
-    return h < n && (kGate != Gate::kKept || h % 8 == 0) ? h : -1;
+    return h < n && (!is_kept() || h % 8 == 0) ? h : -1;
   }
 };
 
@@ -95,14 +104,22 @@ template <class T, Gate kGate, class C>
 struct Gated {
   const T* x;
   const T* dy;
-  const uint8_t* gate;
+  const uint8_t* gate;  // or null: not kept
+  bool relu;
   C c, a, b;
+
+  INLINE_MEMBER bool is_kept() const {
+    return kGate == Gate::kKept || (kGate == Gate::kAny && gate);
+  }
+  INLINE_MEMBER bool is_recomputed() const {
+    return kGate == Gate::kRecomputed || (kGate == Gate::kAny && relu && !gate);
+  }
 
   INLINE_MEMBER void at(At p, int64_t n, F& g, F& d) const {
     d = sub(load_some(x + p.element, n), c.at(p.lane));
     g = load_some(dy + p.element, n);
-    if (kGate == Gate::kRecomputed) g = keep(g, fma(d, a.at(p.lane), b.at(p.lane)));
-    if (kGate == Gate::kKept) g = keep(g, load_bits(gate + p.bits, n));
+    if (is_recomputed()) g = keep(g, fma(d, a.at(p.lane), b.at(p.lane)));
+    if (is_kept()) g = keep(g, load_bits(gate + p.bits, n));
   }
 };
 
@@ -113,9 +130,8 @@ __attribute__((noinline)) void add_in_double(const Gated<T, kGate, C>& in, int64
   F gated = load(in.dy + i, 1);
   const F xv = load(in.x + i, 1);
   const float center = in.c.at(i).r[0][0];
-  if (kGate == Gate::kRecomputed)
-    gated = keep(gated, fma(sub(xv, in.c.at(i)), in.a.at(i), in.b.at(i)));
-  if (kGate == Gate::kKept) gated = keep(gated, (Bits)(in.gate[i / 8] >> (i % 8)));
+  if (in.is_recomputed()) gated = keep(gated, fma(sub(xv, in.c.at(i)), in.a.at(i), in.b.at(i)));
+  if (in.is_kept()) gated = keep(gated, (Bits)(in.gate[i / 8] >> (i % 8)));
   g += gated.r[0][0];
   gd += (double)gated.r[0][0] * ((double)xv.r[0][0] - center);
 }
@@ -139,7 +155,7 @@ struct InputGradient {
   }
 
   INLINE_MEMBER InputGradient<T, kGate, Same> held(int64_t i) const {
-    const Gated<T, kGate, Same> same = {in.x,         in.dy,        in.gate,
+    const Gated<T, kGate, Same> same = {in.x,         in.dy,        in.gate,     in.relu,
                                         in.c.held(i), in.a.held(i), in.b.held(i)};
     return {same, dx, d_residual, constants, p.held(i), q.held(i)};
   }
@@ -150,7 +166,7 @@ struct InputGradient {
 
   int64_t head(At p, int64_t n) const {
     const int64_t h = to_boundary(dx + p.element);
-    return h < n && (kGate != Gate::kKept || h % 8 == 0) ? h : -1;
+    return h < n && (!in.is_kept() || h % 8 == 0) ? h : -1;
   }
 };
 

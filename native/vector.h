@@ -243,17 +243,24 @@ struct Half16 {
   HalfReg r[kRegs];
 };
 
+// Without instructions for them, conversions are long and stay out of line.
+#if defined(__AVX2__)
+#define INLINE_HALF INLINE
+#else
+#define INLINE_HALF __attribute__((noinline)) static
+#endif
+
 INLINE WordReg select(IntReg mask, WordReg a, WordReg b) {
   return ((WordReg)mask & a) | (~(WordReg)mask & b);
 }
 
-INLINE F widen(Half16 h, const Bf16*) {
+INLINE_HALF F widen(Half16 h, const Bf16*) {
   F f;
   EACH_REG(k) f.r[k] = (Reg)(__builtin_convertvector(h.r[k], WordReg) << 16);
   return f;
 }
 
-INLINE Half16 narrow(F f, const Bf16*) {
+INLINE_HALF Half16 narrow(F f, const Bf16*) {
   Half16 h;
   EACH_REG(k) {
     const WordReg bits = (WordReg)f.r[k];
@@ -264,14 +271,7 @@ INLINE Half16 narrow(F f, const Bf16*) {
   return h;
 }
 
-// Without instructions for them, conversions of F16 are long and stay out of line.
-#if defined(__AVX2__)
-#define INLINE_F16 INLINE
-#else
-#define INLINE_F16 __attribute__((noinline)) static
-#endif
-
-INLINE_F16 F widen(Half16 h, const F16*) {
+INLINE_HALF F widen(Half16 h, const F16*) {
   F f;
 #if defined(__AVX512F__)
   f.r[0] = _mm512_cvtph_ps((__m256i)h.r[0]);
@@ -293,7 +293,7 @@ INLINE_F16 F widen(Half16 h, const F16*) {
   return f;
 }
 
-INLINE_F16 Half16 narrow(F f, const F16*) {
+INLINE_HALF Half16 narrow(F f, const F16*) {
   Half16 h;
 #if defined(__AVX512F__)
   h.r[0] = (HalfReg)_mm512_cvtps_ph(f.r[0], _MM_FROUND_TO_NEAREST_INT);
