@@ -27,6 +27,9 @@ final class OnEmulator {
   private static final String CLASSES = "fusednorm.test.classes";
   private static final String MARK = "##";
 
+  /** Set by {@code cuda/emulator/mutate}, for which the first failure is enough. */
+  private static final boolean FAIL_FAST = System.getenv("FUSEDNORM_TEST_FAIL_FAST") != null;
+
   private OnEmulator() {}
 
   /** Runs the classes; a test for each of theirs. */
@@ -86,6 +89,10 @@ final class OnEmulator {
                 public void executionFinished(TestIdentifier test, TestExecutionResult result) {
                   if (test.isTest() || result.getThrowable().isPresent()) {
                     print(test, result);
+                  }
+                  if (FAIL_FAST && result.getStatus() == TestExecutionResult.Status.FAILED) {
+                    System.out.flush();
+                    Runtime.getRuntime().halt(0);
                   }
                 }
               });
