@@ -353,7 +353,7 @@ void plane_gradient_sums(const Call& call, const Range& r) {
     };
     const auto merge = [&](int64_t j, const Block& b, const Sums& s) {
       double g = s.total(), gd = s.total2();
-      if (!is_finite(g) || !is_finite(gd)) {
+      if (is_lost(g, total[j]) || is_lost(gd, total2[j])) {
         const Channel<T> c{call, n.channel_from + j};
         g = gd = 0;
         for (int64_t k = 0; k < b.planes; ++k) {

@@ -388,7 +388,7 @@ void row_gradient_sums(const Call& call, const Range& r) {
     }
     for (int64_t ch = 0; infinite && ch < t.channels; ++ch) {
       double &g = channel.v[ch], &gd = channel2.v[ch];
-      if (is_finite(g) && is_finite(gd)) continue;
+      if (!is_lost(g, total[ch]) && !is_lost(gd, total2[ch])) continue;
       g = gd = 0;
       each_value(t, block, ch,
                  [&](int64_t tile, int64_t lane) { add_in_double(in(tile), lane, g, gd); });

@@ -241,6 +241,9 @@ INLINE bool is_exact(double sum, double sum2, double m2) {
 
 INLINE bool is_finite(double v) { return __builtin_fabs(v) <= kMostFloat; }
 
+// Whether an F32 sum has to be taken again in double; not where what it joins is NaN already.
+INLINE bool is_lost(double sum, double total) { return !is_finite(sum) && total == total; }
+
 // Mean and M2 of values seen so far; others join by Chan's formula.
 struct Moments {
   double mean, m2;

@@ -256,18 +256,33 @@ INLINE WordReg select(IntReg mask, WordReg a, WordReg b) {
 
 INLINE_HALF F widen(Half16 h, const Bf16*) {
   F f;
+#if defined(__AVX512F__)
+  f.r[0] = (Reg)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h.r[0]), 16);
+#elif defined(__AVX2__)
+  EACH_REG(k) f.r[k] = (Reg)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h.r[k]), 16);
+#else
   EACH_REG(k) f.r[k] = (Reg)(__builtin_convertvector(h.r[k], WordReg) << 16);
+#endif
   return f;
 }
 
 INLINE_HALF Half16 narrow(F f, const Bf16*) {
   Half16 h;
+#if defined(__AVX512F__)
+  const __m512i bits = _mm512_castps_si512(f.r[0]);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 nan = _mm512_cmp_ps_mask(f.r[0], f.r[0], _CMP_UNORD_Q);
+  const __m512i all = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  h.r[0] = (HalfReg)_mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16));
+#else
   EACH_REG(k) {
     const WordReg bits = (WordReg)f.r[k];
     const IntReg nan = (IntReg)(bits & 0x7fffffff) > 0x7f800000;
     const WordReg rounded = bits + 0x7fff + ((bits >> 16) & 1);
     h.r[k] = __builtin_convertvector(select(nan, bits | 0x400000, rounded) >> 16, HalfReg);
   }
+#endif
   return h;
 }
 

@@ -32,7 +32,7 @@ final class Layout {
   /** With fewer channels their stripes are what threads share. */
   private static final int FEW_CHANNELS = 16;
 
-  private static final long STRIPE_VALUES = 65_536;
+  private static final long STRIPE_VALUES = 131_072;
 
   /** A channel that no cache holds between two passes is split. */
   private static final long CACHED_VALUES = 1L << 22;
