@@ -125,13 +125,12 @@ final class CudaEngine implements Engine {
 
   @Override
   public String description() {
-    return gpu.name()
-        + ", sm_"
-        + gpu.architecture()
-        + ", driver for CUDA "
-        + driverVersion
-        + ", "
-        + math.describeProducts();
+    return describe(gpu, driverVersion) + ", " + math.describeProducts();
+  }
+
+  /** Device and driver, in one line. */
+  static String describe(CudaDevice gpu, String driverVersion) {
+    return gpu.name() + ", sm_" + gpu.architecture() + ", driver for CUDA " + driverVersion;
   }
 
   /** The caller's; it only queues work. */

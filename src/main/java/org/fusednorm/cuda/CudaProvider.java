@@ -15,16 +15,9 @@ import org.fusednorm.Device;
 import org.fusednorm.Engine;
 import org.fusednorm.EngineProvider;
 
-/**
- * Tells what was found of CUDA and opens the {@link CudaEngine}. Some verbs are missing in it yet,
- * so the backend is never offered as available.
- */
+/** Tells what was found of CUDA and opens the {@link CudaEngine}. */
 public final class CudaProvider implements EngineProvider {
   static final String NAME = "cuda";
-
-  private static final String NO_ENGINE =
-      "this version of fusednorm finds the GPU but does not compute on it yet";
-  private static final String NO_ENGINE_CURE = "use a later version; the cpu backend works here";
 
   /** For {@link java.util.ServiceLoader}. */
   public CudaProvider() {}
@@ -44,7 +37,8 @@ public final class CudaProvider implements EngineProvider {
     CudaStatus status = CudaDriver.status();
     Availability a =
         status.available()
-            ? Availability.unavailable(NAME, NO_ENGINE, NO_ENGINE_CURE)
+            ? Availability.available(
+                NAME, CudaEngine.describe(status.devices().get(0), status.driverVersion()))
             : Availability.unavailable(NAME, status.cause(), status.cure());
     return a.with(parts(status));
   }

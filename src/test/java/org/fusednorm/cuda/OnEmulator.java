@@ -8,12 +8,15 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.fusednorm.cuda.Emulator.Build;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.platform.engine.FilterResult;
+import org.junit.platform.engine.TestDescriptor;
 import org.junit.platform.engine.TestExecutionResult;
 import org.junit.platform.engine.support.descriptor.MethodSource;
+import org.junit.platform.launcher.PostDiscoveryFilter;
 import org.junit.platform.launcher.TestExecutionListener;
 import org.junit.platform.launcher.TestIdentifier;
 import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
@@ -25,6 +28,7 @@ import org.junit.platform.launcher.core.LauncherFactory;
  */
 final class OnEmulator {
   private static final String CLASSES = "fusednorm.test.classes";
+  private static final String CONTRACTS = "fusednorm.test.contracts";
   private static final String MARK = "##";
 
   /** Set by {@code cuda/emulator/mutate}, for which the first failure is enough. */
@@ -36,12 +40,27 @@ final class OnEmulator {
   static Stream<DynamicTest> tests(
       Build build, Map<String, String> environment, List<Class<?>> classes, String... options)
       throws Exception {
+    return run(build, environment, classes.stream().map(Class::getName).toList(), options);
+  }
+
+  /**
+   * Runs what holds for every backend on this one alone: of the classes, given by name below {@code
+   * org.fusednorm}, all that is a test for each backend.
+   */
+  static Stream<DynamicTest> contracts(Build build, List<String> classes, String... options)
+      throws Exception {
     List<String> all = new ArrayList<>(List.of(options));
-    all.add(
-        "-D"
-            + CLASSES
-            + "="
-            + classes.stream().map(Class::getName).collect(Collectors.joining(",")));
+    all.add("-D" + CONTRACTS + "=true");
+    all.add("-Dfusednorm.test.backends=" + CudaProvider.NAME);
+    List<String> names = classes.stream().map(name -> "org.fusednorm." + name).toList();
+    return run(build, Map.of(), names, all.toArray(String[]::new));
+  }
+
+  private static Stream<DynamicTest> run(
+      Build build, Map<String, String> environment, List<String> classes, String... options)
+      throws Exception {
+    List<String> all = new ArrayList<>(List.of(options));
+    all.add("-D" + CLASSES + "=" + String.join(",", classes));
     String output = Emulator.run(build, environment, Runner.class, all.toArray(String[]::new));
     List<DynamicTest> tests = new ArrayList<>();
     String[] parts = output.split("(?m)^" + MARK);
@@ -78,6 +97,7 @@ final class OnEmulator {
                   Stream.of(System.getProperty(CLASSES).split(","))
                       .map(name -> selectClass(name))
                       .toList())
+              .filters((PostDiscoveryFilter) Runner::isWanted)
               // The reasons of skips reach the parent as results.
               .configurationParameter("junit.platform.execution.listeners.deactivate", "*")
               .build();
@@ -97,6 +117,16 @@ final class OnEmulator {
                 }
               });
       System.exit(0);
+    }
+
+    /** A plain test looks at no backend, or at one of its own choice. */
+    private static FilterResult isWanted(TestDescriptor test) {
+      return FilterResult.includedIf(
+          !Boolean.getBoolean(CONTRACTS)
+              || test.getSource()
+                  .filter(MethodSource.class::isInstance)
+                  .map(s -> !((MethodSource) s).getJavaMethod().isAnnotationPresent(Test.class))
+                  .orElse(true));
     }
 
     private static synchronized void print(TestIdentifier test, TestExecutionResult result) {
