@@ -233,7 +233,7 @@ final class NormCall extends Job {
     }
     per.finishMoments(layout, from, to);
     per.finishCoefficients(from, to);
-    if (inJava) {
+    if (inJava && layout.elements > 0) {
       kernels.coefficients(this, from, to, s);
     }
   }
@@ -242,7 +242,9 @@ final class NormCall extends Job {
     if (inJava) {
       per.finishSums(layout.stripes, from, to);
       per.finishSlopes(from, to);
-      kernels.slopes(this, from, to, s);
+      if (layout.elements > 0) {
+        kernels.slopes(this, from, to, s);
+      }
     } else {
       kernels.finishSums(this, from, to);
     }
