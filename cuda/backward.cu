@@ -64,16 +64,15 @@ BN_DEVICE GradientSums<Units> gradient_sums(const BackwardArgs& g) {
           (double*)g.parts.parts};
 }
 
-// Functions of their own, as of forward.
 template <class Units>
-BN_FUNCTION void backward_sums(const BackwardArgs& g, int64_t task, double* scratch) {
+BN_DEVICE void backward_sums(const BackwardArgs& g, int64_t task, double* scratch) {
   reduce_task(g.columns, Units(g.type), gradient_sums<Units>(g), task, scratch);
 }
 template <class Units>
-BN_FUNCTION void backward_values(const BackwardArgs& g, int64_t task) {
+BN_DEVICE void backward_values(const BackwardArgs& g, int64_t task) {
   apply_task(g.columns, Units(g.type), input_gradient<typename Units::Value>(g), task);
 }
-BN_FUNCTION void backward_finish(const BackwardArgs& g, int64_t channel, int64_t channels) {
+BN_DEVICE void backward_finish(const BackwardArgs& g, int64_t channel, int64_t channels) {
   double dy, dy_centered;
   g.parts.sums(channel, dy, dy_centered);
   if (threadIdx.x % 32 == 0) g.slopes.finish(channel, channels, dy, dy_centered, g.packed);

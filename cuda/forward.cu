@@ -48,17 +48,16 @@ BN_DEVICE Normalize<V> normalize(const ForwardArgs& g) {
       g.relu != 0};
 }
 
-// Functions of their own, so that what one keeps in registers is no burden to the others.
 template <class Units>
-BN_FUNCTION void forward_sums(const ForwardArgs& g, int64_t task, double* scratch) {
+BN_DEVICE void forward_sums(const ForwardArgs& g, int64_t task, double* scratch) {
   const MomentSums<Units> sums{g.x, (double*)g.parts.parts};
   reduce_task(g.columns, Units(g.type), sums, task, scratch);
 }
 template <class Units>
-BN_FUNCTION void forward_values(const ForwardArgs& g, int64_t task) {
+BN_DEVICE void forward_values(const ForwardArgs& g, int64_t task) {
   apply_task(g.columns, Units(g.type), normalize<typename Units::Value>(g), task);
 }
-BN_FUNCTION void forward_finish(const ForwardArgs& g, int64_t channel) {
+BN_DEVICE void forward_finish(const ForwardArgs& g, int64_t channel) {
   double mean, m2;
   g.parts.moments(channel, mean, m2);
   if (threadIdx.x % 32 == 0) g.saved.put(channel, mean, m2 / double(g.parts.total));

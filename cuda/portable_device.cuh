@@ -5,7 +5,7 @@
 #include <cuda_fp16.h>
 
 #define BN_DEVICE __device__ __forceinline__
-#define BN_FUNCTION __device__ __forceinline__
+// Arguments that stay where the launch put them: a reference to them copies nothing.
 #define BN_ARGUMENTS(type) const __grid_constant__ type
 #define BN_UNROLL _Pragma("unroll")
 #define BN_PRAGMA(text) _Pragma(#text)

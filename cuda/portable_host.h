@@ -9,7 +9,6 @@
 #include "emulator/language.h"
 
 #define BN_DEVICE inline
-#define BN_FUNCTION inline
 #define BN_ARGUMENTS(type) const type
 #define BN_UNROLL
 #define BN_UNROLL_BY(n)

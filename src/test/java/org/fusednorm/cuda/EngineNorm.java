@@ -115,7 +115,11 @@ class EngineNorm {
     double[] gradient = gradient(c);
     Map<String, double[]> expected = new Step(reference, c, gradient).all();
     Map<String, double[]> first = null;
-    long[][] schedules = small() ? new long[][] {{0, 0}, {1, 3}, {2, 1}} : new long[][] {{0, 0}};
+    // The order of threads does not depend on the type: one of them goes through more schedules.
+    long[][] schedules =
+        small() && c.type() == DType.F32
+            ? new long[][] {{0, 0}, {1, 3}, {2, 1}}
+            : new long[][] {{c.type().ordinal(), 0}};
     for (long[] schedule : schedules) {
       if (small() && !Emulator.onDevice()) {
         Emulator.schedule(schedule[0], schedule[1]);
