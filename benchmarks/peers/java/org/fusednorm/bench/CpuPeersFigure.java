@@ -9,6 +9,7 @@ import java.awt.geom.Rectangle2D;
 import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.text.DecimalFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +21,7 @@ import org.jfree.chart.axis.CategoryAxis;
 import org.jfree.chart.axis.NumberAxis;
 import org.jfree.chart.axis.NumberTickUnit;
 import org.jfree.chart.block.BlockBorder;
+import org.jfree.chart.labels.StandardCategoryItemLabelGenerator;
 import org.jfree.chart.plot.CategoryPlot;
 import org.jfree.chart.renderer.category.BarRenderer;
 import org.jfree.chart.renderer.category.StandardBarPainter;
@@ -33,6 +35,7 @@ import org.jfree.data.category.DefaultCategoryDataset;
 final class CpuPeersFigure {
   private static final int WIDTH = 1000;
   private static final int PANEL = 300;
+  private static final int LEGEND = 24;
   private static final int SCALE = 2;
 
   /** Smaller data stays in the caches, whose limit is not the memory's. */
@@ -64,7 +67,7 @@ final class CpuPeersFigure {
             .filter(s -> s.norm().bytes() >= LEAST_BYTES)
             .toList();
     Operation[] operations = {Operation.FORWARD, Operation.BACKWARD, Operation.INFERENCE};
-    int height = PANEL * operations.length;
+    int height = PANEL * operations.length + LEGEND;
     BufferedImage image =
         new BufferedImage(SCALE * WIDTH, SCALE * height, BufferedImage.TYPE_INT_RGB);
     Graphics2D g = image.createGraphics();
@@ -75,8 +78,9 @@ final class CpuPeersFigure {
     for (int i = 0; i < operations.length; i++) {
       Operation o = operations[i];
       String title = o + ", F32, " + threads + (threads == 1 ? " thread" : " threads");
-      panel(title, shown.stream().filter(s -> s.norm().operation() == o).toList())
-          .draw(g, new Rectangle2D.Double(0, i * PANEL, WIDTH, PANEL));
+      boolean last = i == operations.length - 1;
+      panel(title, shown.stream().filter(s -> s.norm().operation() == o).toList(), last)
+          .draw(g, new Rectangle2D.Double(0, i * PANEL, WIDTH, PANEL + (last ? LEGEND : 0)));
     }
     g.dispose();
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
@@ -84,7 +88,7 @@ final class CpuPeersFigure {
     return bytes.toByteArray();
   }
 
-  private static JFreeChart panel(String title, List<PeerSummary> summaries) {
+  private static JFreeChart panel(String title, List<PeerSummary> summaries, boolean legend) {
     DefaultCategoryDataset data = new DefaultCategoryDataset();
     for (String contender : COLORS.keySet()) {
       for (PeerSummary s : summaries) {
@@ -92,18 +96,22 @@ final class CpuPeersFigure {
         data.addValue(
             e == null ? null : 100 * e.ofLimit(),
             contender,
-            s.norm().shapeText().replace(":", "\n"));
+            s.norm().shapeText().replace(":", " "));
       }
     }
     BarRenderer renderer = new BarRenderer();
     renderer.setBarPainter(new StandardBarPainter());
     renderer.setShadowVisible(false);
     renderer.setItemMargin(0);
+    renderer.setSeriesItemLabelGenerator(
+        0, new StandardCategoryItemLabelGenerator("{2}", new DecimalFormat("0")));
+    renderer.setSeriesItemLabelsVisible(0, true);
+    renderer.setSeriesItemLabelFont(0, font(Font.PLAIN, 10));
     for (int i = 0; i < data.getRowCount(); i++) {
       renderer.setSeriesPaint(i, COLORS.get((String) data.getRowKey(i)));
     }
     NumberAxis y = new NumberAxis("% of the memory's limit");
-    y.setRange(0, 105);
+    y.setRange(0, 110);
     y.setTickUnit(new NumberTickUnit(20));
     y.setLabelFont(font(Font.PLAIN, 12));
     y.setTickLabelFont(font(Font.PLAIN, 11));
@@ -124,11 +132,13 @@ final class CpuPeersFigure {
     heading.setPaint(INK);
     heading.setHorizontalAlignment(HorizontalAlignment.LEFT);
     chart.setTitle(heading);
-    LegendTitle legend = new LegendTitle(plot);
-    legend.setItemFont(font(Font.PLAIN, 12));
-    legend.setPosition(RectangleEdge.BOTTOM);
-    legend.setFrame(BlockBorder.NONE);
-    chart.addLegend(legend);
+    if (legend) {
+      LegendTitle names = new LegendTitle(plot);
+      names.setItemFont(font(Font.PLAIN, 12));
+      names.setPosition(RectangleEdge.BOTTOM);
+      names.setFrame(BlockBorder.NONE);
+      chart.addLegend(names);
+    }
     return chart;
   }
 

@@ -79,16 +79,18 @@ final class CpuPeersReport {
           "limit",
           "fusednorm",
           "of it",
+          "rounds",
           String.join(" | ", PEERS));
       row(
           text,
           "---",
           "---",
           "---",
-          "---",
-          "---",
-          "---",
-          "--- | ".repeat(PEERS.size() - 1) + "---");
+          "---:",
+          "---:",
+          "---:",
+          "---:",
+          "---: | ".repeat(PEERS.size() - 1) + "---:");
       for (PeerSummary s : summaries) {
         if (s.threads() == threads) {
           Entry ours = s.entries().get(Contender.OURS);
@@ -100,6 +102,7 @@ final class CpuPeersReport {
               PeerRecord.time(s.limit()),
               PeerRecord.time(ours.seconds()),
               String.format(Locale.ROOT, "%.2f", ours.ofLimit()),
+              Integer.toString(ours.overOursByRound().length),
               PEERS.stream()
                   .map(p -> s.entries().get(p))
                   .map(e -> e == null ? "" : String.format(Locale.ROOT, "%.2f", e.overOurs()))

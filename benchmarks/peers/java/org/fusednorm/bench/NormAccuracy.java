@@ -1,7 +1,6 @@
 package org.fusednorm.bench;
 
 import com.google.gson.GsonBuilder;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.time.LocalDate;
 import java.util.ArrayList;
@@ -80,7 +79,7 @@ final class NormAccuracy {
     return errors;
   }
 
-  private static String table(List<Row> rows) throws IOException {
+  private static String table(List<Row> rows) {
     StringBuilder text = new StringBuilder();
     List<String> names = List.copyOf(rows.get(0).errors.keySet());
     text.append("| input | operation | layout | ").append(String.join(" | ", names));

@@ -1,7 +1,7 @@
 package org.fusednorm.bench;
 
 import java.util.ArrayList;
-import java.util.Arrays;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -44,7 +44,7 @@ record PeerSummary(NormCase norm, int threads, double limit, Map<String, Entry> 
     Map<String, List<Round>> groups = new LinkedHashMap<>();
     rounds.stream()
         .sorted(
-            java.util.Comparator.comparingInt((Round r) -> r.threads())
+            Comparator.comparingInt((Round r) -> r.threads())
                 .thenComparingInt(r -> order.indexOf(r.norm().toString())))
         .forEach(
             r ->
@@ -99,14 +99,5 @@ record PeerSummary(NormCase norm, int threads, double limit, Map<String, Entry> 
         .mapToDouble(Measurement::median)
         .min()
         .orElse(Double.NaN);
-  }
-
-  /** Least and most of the ratios. */
-  static String span(double[] ratios) {
-    return String.format(
-        java.util.Locale.ROOT,
-        "%.2g-%.2g",
-        Arrays.stream(ratios).min().orElse(0),
-        Arrays.stream(ratios).max().orElse(0));
   }
 }
