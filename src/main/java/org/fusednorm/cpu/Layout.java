@@ -149,7 +149,9 @@ final class Layout {
     itemsPerPlane = partsPerPlane;
     pieces = stripes;
     if (isRows()) {
-      group = Math.min(channels, columns);
+      // Native kernels need lanes for sums alone: without them whole rows are one run of memory.
+      boolean whole = s == Split.ELEMENTS && columns > Scratch.CHUNK;
+      group = whole ? channels : Math.min(channels, columns);
     } else if (s == Split.ELEMENTS && !isSmallPlanes()) {
       splitElements();
     } else {
