@@ -247,7 +247,9 @@ class CudaMathTest {
 
     private void sgd(Twins twins, boolean moving, boolean decaying) {
       Twin value = twins.of(shape, type, before, values(shape, 1));
-      Twin gradient = twins.of(shape, type, 1 - before, values(shape, 1));
+      // Aligned alike, for four elements at a time, or not.
+      int aside = decaying ? before : 1 - before;
+      Twin gradient = twins.of(shape, type, aside, values(shape, 1));
       Twin velocity = moving ? twins.of(shape, type, before, values(shape, 1)) : null;
       for (Backend b : List.of(reference, cuda)) {
         Function<Twin, Tensor> at = b == cuda ? t -> t.tested : t -> t.truth;

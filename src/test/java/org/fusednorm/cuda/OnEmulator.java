@@ -32,7 +32,7 @@ final class OnEmulator {
   private static final String MARK = "##";
 
   /** Set by {@code cuda/emulator/mutate}, for which the first failure is enough. */
-  private static final boolean FAIL_FAST = System.getenv("FUSEDNORM_TEST_FAIL_FAST") != null;
+  static final boolean FAIL_FAST = System.getenv("FUSEDNORM_TEST_FAIL_FAST") != null;
 
   private OnEmulator() {}
 
