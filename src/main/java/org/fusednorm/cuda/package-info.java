@@ -6,7 +6,7 @@
  * is missing is found out once, step by step, and never by an exception: see {@link
  * org.fusednorm.cuda.CudaDriver#status()}. Settings: {@code -Dfusednorm.cuda=off} and {@code
  * -Dfusednorm.cuda.libcuda=PATH}, or the environment variables {@code FUSEDNORM_CUDA} and {@code
- * FUSEDNORM_CUDA_LIBCUDA}; of matrix products {@code -Dfusednorm.cuda.cublas} and {@code
- * -Dfusednorm.cuda.tf32}.
+ * FUSEDNORM_CUDA_LIBCUDA}; {@code -Dfusednorm.cuda.memory=4g}, the most bytes to take from a
+ * device; of matrix products {@code -Dfusednorm.cuda.cublas} and {@code -Dfusednorm.cuda.tf32}.
  */
 package org.fusednorm.cuda;
