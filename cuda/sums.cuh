@@ -8,9 +8,12 @@ BN_DEVICE int64_t part_of(const Columns& w, int64_t channel, int64_t slice) {
   return 2 * (channel * w.slices + slice);
 }
 
-// Shared memory of a task in doubles: two values of each lane, then two of each thread.
+// Shared memory of a task in doubles: two values of each lane, then two of each thread, then a bit
+// for each channel.
 template <class Units>
-constexpr int kScratch = kThreads*(Units::kElements < 2 ? 2 : Units::kElements) + 2 * kThreads;
+constexpr int kSumsScratch = kThreads*(Units::kElements < 2 ? 2 : Units::kElements) + 2 * kThreads;
+template <class Units>
+constexpr int kScratch = kSumsScratch<Units> + kThreads / 64;
 
 // Adds up what the threads of a block have, in F64 and in a fixed order: the values p, then q, of
 // thread t are number t * E and following, and number i belongs to channel i % channels of the
@@ -54,8 +57,8 @@ BN_DEVICE void sum_over_lanes(int channels, const V (&p)[E], const V (&q)[E], do
 }
 
 // Two sums over the values of each channel of a task, kept by `Sums`: in F32 over the few units
-// that a thread takes, then in F64. What F32 could not hold is done again in F64, element by
-// element.
+// that a thread takes, then in F64. Channels that F32 could not hold are done again in F64, element
+// by element; their neighbours stay as they are.
 template <class Units, class Sums>
 BN_DEVICE void reduce_task(const Columns& w, const Units& units, const Sums& sums, int64_t task,
                            double* scratch) {
@@ -100,13 +103,19 @@ BN_DEVICE void reduce_task(const Columns& w, const Units& units, const Sums& sum
   };
   bool exact = true;
   if (int(threadIdx.x) < channels) exact = finish(int(threadIdx.x), true);
+  unsigned* const inexact = (unsigned*)(scratch + kSumsScratch<Units>);
+  const unsigned of_warp = __ballot_sync(~0u, !exact);
+  if (threadIdx.x % 32 == 0) inexact[threadIdx.x / 32] = of_warp;
   // Also the end of the scratch's use.
   if (!__syncthreads_or(!exact) || sizeof(V) == sizeof(double)) return;
   BN_UNROLL_BY(1)
   for (int e = 0; e < each; ++e) {
+    // A thread below the width finishes the column that it adds up.
+    const int channel = (int(threadIdx.x) & (int(w.width) - 1)) * each + e;
+    const bool again = inexact[channel / 32] >> channel % 32 & 1;
     double one_p[1] = {0}, one_q[1] = {0};
     BN_UNROLL_BY(1)
-    for (at = start; at.active(); at.advance(w)) {
+    for (at = start; again && at.active(); at.advance(w)) {
       BN_UNROLL_BY(1)
       for (int j = e; j < E; j += each) {
         sums.add_exactly(units, start.column * each + e, start.top * E + e, at.address * E + j,
@@ -114,7 +123,7 @@ BN_DEVICE void reduce_task(const Columns& w, const Units& units, const Sums& sum
       }
     }
     sum_over_lanes(int(w.width), one_p, one_q, scratch, total_p, total_q);
-    if (int(threadIdx.x) < int(w.width)) finish(int(threadIdx.x) * each + e, false);
+    if (again && int(threadIdx.x) < int(w.width)) finish(channel, false);
     __syncthreads();
   }
 }

@@ -5,6 +5,7 @@ import static org.fusednorm.testing.Values.normal;
 import static org.fusednorm.testing.Values.tensor;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
@@ -32,6 +33,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Values and sizes where normalization usually fails. Run by {@link CudaNormTest}. */
@@ -175,6 +177,54 @@ class EngineNormHard {
       out.add(y.toDoubles());
     }
     return out;
+  }
+
+  /** Rows of vectors whose channels are summed side by side, several columns and slices. */
+  @ParameterizedTest
+  @EnumSource(
+      value = DType.class,
+      names = {"F32", "F16", "BF16", "F64"})
+  void whatOneChannelHoldsChangesNoBitOfAnother(DType t) {
+    Shape s = Shape.nc(700, 72);
+    double[] x = normal(t, 1, (int) s.elements(), 1, 1);
+    double[] dy = normal(t, 2, (int) s.elements(), 0, 1);
+    List<double[]> clean = bits(s, t, x, dy);
+    for (double bad : new double[] {Double.NaN, Double.NEGATIVE_INFINITY}) {
+      for (double[] in : List.of(x, dy)) {
+        double[] spoilt = in.clone();
+        for (int c : SPOILT) {
+          spoilt[(3 + 9 * c) * 72 + c] = bad;
+        }
+        List<double[]> got = in == x ? bits(s, t, spoilt, dy) : bits(s, t, x, spoilt);
+        for (int k = 0; k < clean.size(); k++) {
+          for (int i = 0; i < clean.get(k).length; i++) {
+            if (Arrays.binarySearch(SPOILT, i % 72) < 0) {
+              assertEquals(clean.get(k)[i], got.get(k)[i], "output " + k + " at " + i);
+            }
+          }
+        }
+        // y does not know of dy, but the sums do.
+        assertFalse(Double.isFinite(got.get(in == x ? 0 : 2)[SPOILT[0]]));
+      }
+    }
+  }
+
+  private static final int[] SPOILT = {5, 6, 40, 71};
+
+  /** y, dx, sums of dy xhat, sums of dy. */
+  private static List<double[]> bits(Shape s, DType t, double[] x, double[] dy) {
+    try (Scope m = cuda.scope()) {
+      Tensor xt = tensor(m, s, t, x);
+      Tensor dyt = tensor(m, s, t, dy);
+      Tensor y = m.empty(s, t);
+      Tensor dx = m.empty(s, t);
+      Saved saved = Saved.empty(m, s, t, false);
+      Sums sums = Sums.empty(m, s.channels());
+      cuda.norm().forward(xt, Affine.NONE, 1e-5, Activation.NONE, null, saved, y);
+      cuda.norm().backward(dyt, xt, saved, Activation.NONE, sums, dx, null);
+      return List.of(
+          y.toDoubles(), dx.toDoubles(), sums.dyXhat().toDoubles(), sums.dy().toDoubles());
+    }
   }
 
   @Test
