@@ -105,6 +105,14 @@ ENTRY(gatherBytes)
                               from, to);
 }
 
+extern "C" JNIEXPORT jdouble JNICALL Java_org_fusednorm_cpu_Simd_softmax(
+    JNIEnv*, jclass, jint isa, jlong logits, jlong labels, jboolean short_labels, jlong d,
+    jlong rows, jlong columns, jlong from, jlong to) {
+  return kKernels[isa]->softmax({pointer<const float>(logits), pointer<const void>(labels),
+                                 short_labels != 0, pointer<float>(d), rows, columns},
+                                from, to);
+}
+
 ENTRY(sgd)
 (JNIEnv*, jclass, jint isa, jlong value, jlong gradient, jlong velocity, jfloat rate, jfloat kept,
  jfloat decay, jlong from, jlong to) {

@@ -102,5 +102,6 @@ const fusednorm::Kernels fusednorm::TABLE(FUSEDNORM_ISA) = {
     activate,
     activation_gradient,
     gather_bytes,
+    softmax,
     sgd,
 };

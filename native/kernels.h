@@ -75,6 +75,23 @@ struct Gather {
   double scale;
 };
 
+// The most columns of logits: two rows of doubles of them lie on the stack.
+constexpr int64_t kMostClasses = 1024;
+
+// Cross-entropy of rows of logits.
+struct Softmax {
+  const float* logits;
+  const void* labels;
+  bool short_labels;  // 32 bits each, else 64
+  float* d;           // or null; may be the logits
+  int64_t rows;       // in all
+  int64_t columns;    // at most kMostClasses
+
+  int64_t label(int64_t row) const {
+    return short_labels ? ((const int32_t*)labels)[row] : ((const int64_t*)labels)[row];
+  }
+};
+
 // A step of gradient descent.
 struct Descent {
   float* value;
@@ -110,6 +127,8 @@ struct Kernels {
   void (*activation_gradient)(int function, const float* y, const float* dy, float* dx, int64_t n);
   // Rows from .. to - 1 of out.
   void (*gather_bytes)(const Gather&, int64_t from, int64_t to);
+  // The sum of the losses of rows from .. to - 1.
+  double (*softmax)(const Softmax&, int64_t from, int64_t to);
   // Elements from .. to - 1.
   void (*sgd)(const Descent&, int64_t from, int64_t to);
 };

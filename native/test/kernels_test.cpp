@@ -351,6 +351,31 @@ void test_functions(const Kernels& kernels, bool at_end) {
   }
 }
 
+// Rows of n classes, more of them than are taken at a time, and the gradient in place.
+void test_softmax(const Kernels& kernels, int64_t n, bool at_end) {
+  const int64_t rows = fusednorm::kMostClasses / n + 3;
+  Numbers logits(rows * n, 0, at_end);
+  Guarded labels(rows * 4, at_end);
+  std::vector<double> gradient(rows * n);
+  double loss = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t label = (int32_t)(r * 13 % n);
+    memcpy(labels.data() + 4 * r, &label, sizeof label);
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      logits.set(r * n + j, 5 * next());
+      sum += exp(logits.get(r * n + j));
+    }
+    for (int64_t j = 0; j < n; ++j) {
+      gradient[r * n + j] = (exp(logits.get(r * n + j)) / sum - (j == label)) / rows;
+    }
+    loss += log(sum) - logits.get(r * n + label);
+  }
+  float* const d = (float*)logits.address();
+  compare("loss", 0, loss, kernels.softmax({d, labels.data(), true, d, rows, n}, 0, rows), 1e-12);
+  for (int64_t i = 0; i < rows * n; ++i) compare("gradient", i, gradient[i], d[i], 1e-7);
+}
+
 void test_training(const Kernels& kernels, bool at_end) {
   for (int64_t n = 1; n < 70; ++n) {
     Numbers value(n, 0, at_end), gradient(n, 0, at_end), velocity(n, 0, at_end);
@@ -371,6 +396,7 @@ void test_training(const Kernels& kernels, bool at_end) {
           n);
       for (int64_t j = 0; j < n; ++j) compare("sgd", j, expected[j], value.get(j), 1e-6);
     }
+    test_softmax(kernels, n, at_end);
     // Three rows of n bytes, the last one first.
     Guarded table(3 * n, at_end), rows(3 * 8, at_end), out(3 * 4 * n, at_end);
     for (int64_t i = 0; i < 3 * n; ++i) table.data()[i] = (char)(i * 31 + 200);

@@ -184,7 +184,7 @@ final class MathCall extends Job {
       long from = item * rowsPerItem;
       long to = Math.min(rows, from + rowsPerItem);
       switch (verb) {
-        case SOFTMAX -> part[item] = Softmax.rows(x, labels, y, from, to, rows, columns, s);
+        case SOFTMAX -> part[item] = softmax(from, to, s);
         case ADD_BIAS -> addBias(from, to, s);
         default -> gather(from, to, s);
       }
@@ -232,6 +232,22 @@ final class MathCall extends Job {
               end);
       default -> throw new AssertionError(verb);
     }
+  }
+
+  private double softmax(long from, long to, Scratch s) {
+    if (isa == null || x.type != DType.F32 || columns > Scratch.CHUNK) {
+      return Softmax.rows(x, labels, y, from, to, rows, columns, s);
+    }
+    return Simd.softmax(
+        isa.ordinal(),
+        x.address(0),
+        labels.address(0),
+        labels.type == DType.I32,
+        y.address(0),
+        rows,
+        columns,
+        from,
+        to);
   }
 
   private void addBias(long from, long to, Scratch s) {

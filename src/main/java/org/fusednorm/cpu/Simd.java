@@ -125,6 +125,21 @@ final class Simd {
   static native void gatherBytes(
       int isa, long table, long rows, long out, long columns, double scale, long from, long to);
 
+  /**
+   * The sum of the losses of rows from..to-1 of all rows of floats; d is 0 where no gradient is
+   * wanted. At most 1024 columns.
+   */
+  static native double softmax(
+      int isa,
+      long logits,
+      long labels,
+      boolean shortLabels,
+      long d,
+      long rows,
+      long columns,
+      long from,
+      long to);
+
   /** Gradient descent of the floats from..to-1; velocity is 0 where there is none. */
   static native void sgd(
       int isa,
