@@ -125,16 +125,15 @@ final class CudaMath {
     }
   }
 
-  /** What multiplies matrices, as far as it is known before the first product. */
+  /**
+   * What multiplies matrices, as far as it is known before the first product; one line has room.
+   */
   String describeProducts() {
     if (blas != null) {
       return blas.describe();
     }
-    CublasLibrary library = CublasLibrary.find();
-    Unavailable missing = blasMissing != null ? blasMissing : library.missing();
-    return missing == null
-        ? "cuBLAS of " + library.describe()
-        : "plain matrix products (" + missing.cause() + ")";
+    boolean missing = blasMissing != null || !CublasLibrary.find().isAvailable();
+    return missing ? "plain matrix products" : "cuBLAS";
   }
 
   /** cuBLAS, made at the first product because many a user needs none; null where it is missing. */

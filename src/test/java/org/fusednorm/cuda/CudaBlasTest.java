@@ -43,7 +43,7 @@ class CudaBlasTest {
     assertTrue(output.contains("768 cases, 1 schedules"), output);
     String used = Emulator.run(Build.CHECKED, Use.class, cublas);
     assertEquals(
-        "before: cuBLAS of "
+        "before: cuBLAS, "
             + cublas.substring(cublas.indexOf('/'))
             + (version == 13 ? ", by a forwarding libcublas.so.12" : "")
             + "\n"
@@ -79,11 +79,12 @@ class CudaBlasTest {
             folder.toString(),
             text + " does not load: ");
     for (Map.Entry<String, String> e : causes.entrySet()) {
-      String output =
-          Emulator.run(Build.PLAIN, Precision.class, "-Dfusednorm.cuda.cublas=" + e.getKey());
+      String setting = "-Dfusednorm.cuda.cublas=" + e.getKey();
       // The JVM itself warns of a file that is no library.
-      assertTrue(output.contains("plain matrix products (" + e.getValue()), output);
-      assertTrue(output.endsWith("): 1.0004883\n"), output);
+      String output = Emulator.run(Build.PLAIN, Precision.class, setting);
+      assertTrue(output.endsWith("plain matrix products: 1.0004883\n"), output);
+      String cause = Emulator.run(Build.PLAIN, Found.class, setting);
+      assertTrue(cause.contains(e.getValue()), cause);
     }
   }
 
@@ -138,7 +139,7 @@ class CudaBlasTest {
     public static void main(String[] args) {
       Backend b = open();
       try (b) {
-        System.out.println("before: " + products(b));
+        System.out.println("before: " + products(b) + ", " + CublasLibrary.find().describe());
         Tensor x = b.of(Shape.of(1, 1), 3);
         Tensor y = b.of(Shape.of(1, 1), 1);
         Tensor z = b.empty(Shape.of(1, 1), DType.F32);

@@ -21,6 +21,14 @@ class CudaContractTest {
   }
 
   @TestFactory
+  Stream<DynamicTest> commands() throws Exception {
+    return OnEmulator.contracts(
+        Build.PLAIN,
+        List.of("cli.VerifyCommandTest#everyBackendHolds", "cli.BenchCommandTest"),
+        "-Djava.awt.headless=true");
+  }
+
+  @TestFactory
   Stream<DynamicTest> training() throws Exception {
     return OnEmulator.contracts(
         Build.PLAIN,

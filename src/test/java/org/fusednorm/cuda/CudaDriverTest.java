@@ -1,5 +1,6 @@
 package org.fusednorm.cuda;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -43,8 +44,8 @@ class CudaDriverTest {
   }
 
   @Test
-  void withoutDriver() throws IOException {
-    Assumptions.assumeFalse(hasDriver(), "this machine has an NVIDIA driver");
+  void withoutDriver() throws Exception {
+    Assumptions.assumeFalse(hasDriver(), "this machine has a libcuda.so.1");
     List<String> lines = report(Map.of());
     assertMissing(lines, "libcuda.so.1", "install the NVIDIA driver r580 or newer", null);
     assertEquals(List.of(), filesIn(folder));
@@ -225,8 +226,14 @@ class CudaDriverTest {
     Required.assume("nvcc", CudaImage.load().isPresent(), "built without the CUDA compiler");
   }
 
-  private static boolean hasDriver() {
-    return Files.exists(Path.of("/proc/driver/nvidia/version"));
+  /** Asks the system's loader, which complains where it finds none. */
+  private static boolean hasDriver() throws Exception {
+    ProcessBuilder any = new ProcessBuilder("/bin/sh", "-c", ":").redirectErrorStream(true);
+    any.environment().put("LD_PRELOAD", "libcuda.so.1");
+    Process process = any.start();
+    String complaints = new String(process.getInputStream().readAllBytes(), UTF_8);
+    assertEquals(0, process.waitFor(), complaints);
+    return !complaints.contains("libcuda.so.1");
   }
 
   private static List<Path> filesIn(Path directory) throws IOException {

@@ -37,11 +37,21 @@ class CudaMathTest {
   /** Several blocks of every kernel, several slices of rows, a row with a block of its own. */
   private static final int[][] LARGE = {{1100, 37, 9}, {3, 2500, 5}, {150, 129, 64}};
 
+  /** Rows with a block of their own, tiles of 64 x 64. */
+  private static final int[][] WIDE = {{2, 1030, 17}, {130, 70, 19}};
+
   @Test
   void checkedUnderSeveralSchedules() throws Exception {
     assumeFalse(Emulator.onDevice(), "the machine's own driver has no checks");
     String output = Emulator.run(Emulator.Build.CHECKED, Main.class, "-Dsizes=small");
     assertTrue(output.contains("6560 cases, 2 schedules"), output);
+  }
+
+  @Test
+  void wideRowsAndLargeTilesChecked() throws Exception {
+    assumeFalse(Emulator.onDevice(), "the machine's own driver has no checks");
+    String output = Emulator.run(Emulator.Build.CHECKED, Main.class, "-Dsizes=wide");
+    assertTrue(output.contains("848 cases, 1 schedules"), output);
   }
 
   @Test
@@ -70,7 +80,12 @@ class CudaMathTest {
 
     public static void main(String[] args) {
       String sizes = System.getProperty("sizes");
-      boolean large = sizes.equals("large");
+      int[][] all =
+          switch (sizes) {
+            case "large" -> LARGE;
+            case "wide" -> WIDE;
+            default -> SMALL;
+          };
       boolean products = sizes.equals("products");
       long[][] schedules =
           sizes.equals("small") ? new long[][] {{1, 3}, {7, 1}} : new long[][] {{}};
@@ -80,7 +95,7 @@ class CudaMathTest {
           if (schedule.length > 0) {
             Emulator.schedule(schedule[0], schedule[1]);
           }
-          for (int[] size : large ? LARGE : SMALL) {
+          for (int[] size : all) {
             for (DType t : TYPES) {
               for (int before = 0; before < 2; before++) {
                 new Main(reference, cuda, size, t, before).all(products);

@@ -1,10 +1,27 @@
 package org.fusednorm.cuda;
 
+import static org.fusednorm.testing.Values.normal;
+import static org.fusednorm.testing.Values.tensor;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.fusednorm.Activation;
+import org.fusednorm.Affine;
+import org.fusednorm.Backend;
+import org.fusednorm.DType;
+import org.fusednorm.Saved;
+import org.fusednorm.Scope;
+import org.fusednorm.Shape;
+import org.fusednorm.Sums;
+import org.fusednorm.Tensor;
 import org.fusednorm.cuda.Emulator.Build;
+import org.fusednorm.cuda.Emulator.Count;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
 /** The normalization kernels through the engine, each group in a JVM on the emulator. */
@@ -22,6 +39,65 @@ class CudaNormTest {
   @TestFactory
   Stream<DynamicTest> hardValuesAndSizes() throws Exception {
     return tests(Build.PLAIN, EngineNormHard.class);
+  }
+
+  /** Each half of a step in a launch of its own: the same bits. */
+  @Test
+  void ticketsSwitchedOff() throws Exception {
+    List<String> with = Emulator.run(Build.PLAIN, Bits.class).lines().toList();
+    List<String> without =
+        Emulator.run(Build.PLAIN, Bits.class, "-Dfusednorm.cuda.tickets=false").lines().toList();
+    int last = with.size() - 1;
+    assertEquals(with.subList(0, last), without.subList(0, last));
+    if (!Emulator.onDevice()) {
+      // Two launches against six: sums, what follows from them, elements, there and back.
+      assertEquals("launches " + 2 * last, with.get(last));
+      assertEquals("launches " + 6 * last, without.get(last));
+    }
+  }
+
+  /** Prints what a training step gives for several kinds of data, and how many launches it took. */
+  static final class Bits {
+    public static void main(String[] args) {
+      try (Backend b = EngineMemory.open()) {
+        long launches = 0;
+        for (Shape s : List.of(Shape.nc(700, 72), Shape.ncl(5, 3, 1024), Shape.ncl(1, 2, 16392))) {
+          for (DType t : List.of(DType.F32, DType.F16, DType.BF16)) {
+            for (boolean add : new boolean[] {false, true}) {
+              launches += step(b, s, t, add);
+            }
+          }
+        }
+        System.out.println("launches " + launches);
+      }
+    }
+
+    private static long step(Backend b, Shape s, DType t, boolean add) {
+      try (Scope m = b.scope()) {
+        Tensor x = tensor(m, s, t, normal(t, 1, (int) s.elements(), 1, 2));
+        Tensor dy = tensor(m, s, t, normal(t, 2, (int) s.elements(), 0, 1));
+        Tensor residual = add ? dy : null;
+        Tensor y = m.empty(s, t);
+        Tensor dx = m.empty(s, t);
+        Tensor dResidual = add ? m.empty(s, t) : null;
+        Saved saved = Saved.empty(m, s, t, add);
+        Sums sums = Sums.empty(m, s.channels());
+        b.synchronize();
+        long before = Emulator.onDevice() ? 0 : Emulator.count(Count.LAUNCHES);
+        b.norm().forward(x, Affine.NONE, 1e-5, Activation.RELU, residual, saved, y);
+        b.norm().backward(dy, x, saved, Activation.RELU, sums, dx, dResidual);
+        b.synchronize();
+        long after = Emulator.onDevice() ? 0 : Emulator.count(Count.LAUNCHES);
+        Stream<Tensor> all =
+            Stream.of(y, dx, saved.mean(), saved.variance(), saved.invstd(), sums.packed());
+        Stream<Tensor> more = add ? Stream.of(dResidual, saved.gate()) : Stream.of();
+        System.out.println(
+            Stream.concat(all, more)
+                .map(tensor -> Integer.toHexString(Arrays.hashCode(tensor.toDoubles())))
+                .collect(Collectors.joining(" ", s + " " + t + " ", "")));
+        return after - before;
+      }
+    }
   }
 
   private static Stream<DynamicTest> tests(Build build, Class<?> part, String... options)

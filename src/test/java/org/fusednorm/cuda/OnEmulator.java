@@ -1,6 +1,7 @@
 package org.fusednorm.cuda;
 
 import static org.junit.platform.engine.discovery.DiscoverySelectors.selectClass;
+import static org.junit.platform.engine.discovery.DiscoverySelectors.selectMethod;
 
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -12,6 +13,7 @@ import java.util.stream.Stream;
 import org.fusednorm.cuda.Emulator.Build;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
+import org.junit.platform.engine.DiscoverySelector;
 import org.junit.platform.engine.FilterResult;
 import org.junit.platform.engine.TestDescriptor;
 import org.junit.platform.engine.TestExecutionResult;
@@ -45,7 +47,8 @@ final class OnEmulator {
 
   /**
    * Runs what holds for every backend on this one alone: of the classes, given by name below {@code
-   * org.fusednorm}, all that is a test for each backend.
+   * org.fusednorm}, all that is a test for each backend, or one method, {@code Class#name}, that
+   * takes the backend's name.
    */
   static Stream<DynamicTest> contracts(Build build, List<String> classes, String... options)
       throws Exception {
@@ -94,9 +97,7 @@ final class OnEmulator {
       var request =
           LauncherDiscoveryRequestBuilder.request()
               .selectors(
-                  Stream.of(System.getProperty(CLASSES).split(","))
-                      .map(name -> selectClass(name))
-                      .toList())
+                  Stream.of(System.getProperty(CLASSES).split(",")).map(Runner::select).toList())
               .filters((PostDiscoveryFilter) Runner::isWanted)
               // The reasons of skips reach the parent as results.
               .configurationParameter("junit.platform.execution.listeners.deactivate", "*")
@@ -117,6 +118,12 @@ final class OnEmulator {
                 }
               });
       System.exit(0);
+    }
+
+    private static DiscoverySelector select(String name) {
+      return name.contains("#")
+          ? selectMethod(name + "(" + String.class.getName() + ")")
+          : selectClass(name);
     }
 
     /** A plain test looks at no backend, or at one of its own choice. */
