@@ -1,14 +1,18 @@
 package org.fusednorm.cuda;
 
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.fusednorm.testing.ForkedJvm;
 import org.fusednorm.testing.Make;
 import org.fusednorm.testing.Required;
+import org.opentest4j.TestAbortedException;
 
 /**
  * The CUDA emulator of {@code cuda/emulator}, a driver library that runs the kernels on the CPU.
@@ -39,6 +43,9 @@ final class Emulator {
       return out.resolve(name().toLowerCase(Locale.ROOT)).resolve("libcuda.so.1");
     }
   }
+
+  /** A file for what would be run; then nothing is. */
+  private static final String FORKS = System.getenv("FUSEDNORM_TEST_FORKS");
 
   private static final String CUBLAS = "-Dfusednorm.cuda.cublas=";
 
@@ -89,12 +96,43 @@ final class Emulator {
     }
     all.add("-Djava.io.tmpdir=" + System.getProperty("java.io.tmpdir"));
     all.addAll(List.of(options));
+    if (FORKS != null) {
+      note(environment, main, all);
+    }
     ForkedJvm.Result result =
         ForkedJvm.start(System.getProperty("java.class.path"), environment, all, main).await();
     if (result.exit() != 0) {
       throw new AssertionError(main.getName() + " on " + build + ":\n" + result.output());
     }
     return result.output();
+  }
+
+  /** Notes what would be run, for {@code cuda/emulator/mutate}, and runs nothing. */
+  private static void note(Map<String, String> environment, Class<?> main, List<String> options)
+      throws IOException {
+    List<String> fields = new ArrayList<>();
+    fields.add(
+        StackWalker.getInstance()
+            .walk(
+                frames ->
+                    frames
+                        .map(f -> f.getClassName().replaceAll(".*\\.", ""))
+                        .filter(name -> name.endsWith("Test"))
+                        .findFirst()
+                        .orElseThrow()));
+    fields.add(main.getName());
+    fields.add(
+        environment.entrySet().stream()
+            .map(e -> e.getKey() + "=" + e.getValue())
+            .sorted()
+            .collect(Collectors.joining(",")));
+    fields.addAll(options);
+    Files.writeString(
+        Path.of(FORKS),
+        String.join("\t", fields) + "\n",
+        StandardOpenOption.CREATE,
+        StandardOpenOption.APPEND);
+    throw new TestAbortedException("noted in " + FORKS);
   }
 
   /** Whether CUDA tests run on a real device. */
