@@ -33,12 +33,14 @@ final class CpuEngine implements Engine {
     final Layout layout = new Layout();
     final NormCall norm;
     final MathCall math;
+    final Gather gather;
     final Product product;
     final MemoryCall memory;
 
     Calls(Workers workers, Isa isa) {
       norm = new NormCall(workers, isa);
       math = new MathCall(workers, isa);
+      gather = new Gather(workers, isa);
       product = new Product(workers);
       memory = new MemoryCall(workers);
     }
@@ -142,6 +144,11 @@ final class CpuEngine implements Engine {
   @Override
   public void host(Runnable r) {
     r.run();
+  }
+
+  @Override
+  public Graph capture(List<Runnable> work) {
+    return workers.threads() == 1 ? null : new Replays(workers, work);
   }
 
   @Override
@@ -267,7 +274,7 @@ final class CpuEngine implements Engine {
 
   @Override
   public void gather(Tensor table, Tensor rows, double scale, Tensor out) {
-    calls.get().math.gather(table, rows, scale, out);
+    calls.get().gather.run(table, rows, scale, out);
   }
 
   @Override

@@ -15,22 +15,22 @@ import org.fusednorm.host.Isa;
  */
 final class MathCall extends Job {
   /** Elements per item; a verb of one item stays in the calling thread. */
-  private static final int ITEM = 4_096;
-
-  /** Fewer elements than these do not pay for a second thread where they cost little each. */
-  private static final int ALONE = 32_768;
-
-  /** Bytes that one read brings into the cache: lines are fetched in pairs. */
-  private static final int PAIR = 128;
+  static final int ITEM = 4_096;
 
   private enum Verb {
-    ADD_BIAS,
-    ACTIVATE,
-    ACTIVATION_GRADIENT,
-    SGD,
-    SQUARED_NORM,
-    SOFTMAX,
-    GATHER
+    ADD_BIAS(0.07),
+    ACTIVATE(0.23),
+    ACTIVATION_GRADIENT(0.07),
+    SGD(0.07),
+    SQUARED_NORM(0.2),
+    SOFTMAX(2);
+
+    /** What an element takes one thread, about. */
+    final double nanos;
+
+    Verb(double nanos) {
+      this.nanos = nanos;
+    }
   }
 
   private final Workers workers;
@@ -48,15 +48,10 @@ final class MathCall extends Job {
   private long columns;
   private long total;
   private long rowsPerItem;
-  private double scale;
   private double rate;
   private double kept;
   private double decay;
   private double[] part = {};
-
-  // What bytes become: there are only 256 products with a scale.
-  private final float[] product = new float[256];
-  private final double[] productd = new double[256];
 
   MathCall(Workers workers, Isa isa) {
     this.workers = workers;
@@ -90,12 +85,7 @@ final class MathCall extends Job {
 
   private void launch(Verb v, int items) {
     verb = v;
-    boolean cheap = v == Verb.SGD || v == Verb.ADD_BIAS || v == Verb.ACTIVATION_GRADIENT;
-    if (cheap && total < ALONE) {
-      workers.runAlone(this, items);
-    } else {
-      workers.run(this, items);
-    }
+    workers.run(this, items, (long) (total * v.nanos));
   }
 
   void addBias(Tensor from, Tensor bias, Tensor to) {
@@ -180,13 +170,13 @@ final class MathCall extends Job {
 
   @Override
   void run(int item, Scratch s) {
-    if (verb == Verb.SOFTMAX || verb == Verb.ADD_BIAS || verb == Verb.GATHER) {
+    if (verb == Verb.SOFTMAX || verb == Verb.ADD_BIAS) {
       long from = item * rowsPerItem;
       long to = Math.min(rows, from + rowsPerItem);
-      switch (verb) {
-        case SOFTMAX -> part[item] = softmax(from, to, s);
-        case ADD_BIAS -> addBias(from, to, s);
-        default -> gather(from, to, s);
+      if (verb == Verb.SOFTMAX) {
+        part[item] = softmax(from, to, s);
+      } else {
+        addBias(from, to, s);
       }
       return;
     }
@@ -433,84 +423,6 @@ final class MathCall extends Job {
       right += largest ? 1 : 0;
     }
     h.putLong(count.byteOffset(), right);
-  }
-
-  void gather(Tensor table, Tensor wanted, double scale, Tensor out) {
-    x.set(table);
-    y.set(out);
-    labels.set(wanted);
-    long entries = rows(table);
-    long n = wanted.shape().elements();
-    for (long i = 0; i < n; i++) {
-      long row = label(labels, i);
-      if (row < 0 || row >= entries) {
-        throw new IllegalArgumentException(
-            "row " + row + " at position " + i + " is not in 0.." + (entries - 1));
-      }
-    }
-    this.scale = scale;
-    if (x.type != y.type) {
-      for (int v = 0; v < 256; v++) {
-        productd[v] = v * scale;
-        product[v] = (float) productd[v];
-      }
-    }
-    launch(Verb.GATHER, rowItems(out));
-  }
-
-  private void gather(long from, long to, Scratch s) {
-    if (isa != null && x.type != y.type && y.type == DType.F32) {
-      Simd.gatherBytes(
-          isa.ordinal(), x.address(0), labels.address(0), y.address(0), columns, scale, from, to);
-    } else if (x.type != y.type) {
-      touch(from, to, s);
-      for (long r = from; r < to; r++) {
-        long row = label(labels, r) * columns;
-        for (long j = 0; j < columns; j += Scratch.CHUNK) {
-          int n = (int) Math.min(Scratch.CHUNK, columns - j);
-          x.storage.get(x.at + row + j, s.bytes, 0, n);
-          convert(r * columns + j, n, s);
-        }
-      }
-    } else if (columns == 1 && x.width == 8) {
-      for (long r = from; r < to; r++) {
-        y.storage.putLong(y.at + 8 * r, x.storage.getLong(x.at + 8 * label(labels, r)));
-      }
-    } else {
-      long bytes = columns * x.width;
-      for (long r = from; r < to; r++) {
-        x.storage.copy(x.at + label(labels, r) * bytes, y.storage, y.at + r * bytes, bytes);
-      }
-    }
-  }
-
-  /** Rows lie anywhere in memory: reads of all of them at once do not wait for each other. */
-  private void touch(long from, long to, Scratch s) {
-    int sum = 0;
-    for (long r = from; r < to; r++) {
-      long row = x.at + label(labels, r) * columns;
-      for (long j = 0; j < columns; j += PAIR) {
-        sum += x.storage.getByte(row + j);
-      }
-    }
-    s.touched = sum;
-  }
-
-  private void convert(long e, int n, Scratch s) {
-    byte[] bytes = s.bytes;
-    if (y.type == DType.F64) {
-      for (int i = 0; i < n; i++) {
-        s.xd[i] = productd[bytes[i] & 0xff];
-      }
-      y.put(e, s.xd, n);
-    } else {
-      float[] to = s.x;
-      float[] of = product;
-      for (int i = 0; i < n; i++) {
-        to[i] = of[bytes[i] & 0xff];
-      }
-      y.put(e, to, n, s.half);
-    }
   }
 
   static long label(Data d, long i) {

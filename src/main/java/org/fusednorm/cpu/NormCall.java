@@ -20,6 +20,9 @@ final class NormCall extends Job {
   /** Below this many bytes of x, waking other threads costs more than they bring. */
   private static final long ALONE_BYTES = 96 << 10;
 
+  /** Of x, in a nanosecond of one thread, about. */
+  private static final int BYTES_PER_NANO = 20;
+
   private enum Phase {
     FORWARD,
     MOMENTS,
@@ -143,10 +146,11 @@ final class NormCall extends Job {
           case FORWARD, MOMENTS -> Layout.Split.SUMS;
         });
     overlaps = p == Phase.FORWARD && kernels.overlaps(this);
-    if (layout.elements * x.width < ALONE_BYTES) {
+    long bytes = layout.elements * x.width;
+    if (bytes < ALONE_BYTES) {
       workers.runAlone(this, layout.items());
     } else {
-      workers.run(this, layout.items());
+      workers.run(this, layout.items(), bytes / BYTES_PER_NANO);
     }
   }
 

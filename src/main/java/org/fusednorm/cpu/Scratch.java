@@ -46,6 +46,9 @@ final class Scratch {
     isPending = true;
   }
 
+  /** Jobs of this thread that take it less than so many nanoseconds get no help. */
+  long worthHelp = Workers.LEAST_NANOS;
+
   /** Where a sum is left that is of no use but to have its numbers read. */
   int touched;
 

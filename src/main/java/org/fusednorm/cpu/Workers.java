@@ -17,6 +17,9 @@ final class Workers implements AutoCloseable {
   /** Outlasts what a training step does between two verbs that are worth all threads. */
   private static final long SPIN_NANOS = 200_000;
 
+  /** Jobs that take less than this do not pay for a second thread anywhere. */
+  static final long LEAST_NANOS = 1_300;
+
   /** Integers from one slice's counter to the next: two cache lines, which are fetched in pairs. */
   private static final int STRIDE = 32;
 
@@ -63,6 +66,18 @@ final class Workers implements AutoCloseable {
       whole = true;
     } finally {
       j.end(s, whole);
+    }
+  }
+
+  /**
+   * Runs items 0 to {@code count - 1} and returns when they are done: on all threads if the calling
+   * one alone would take {@code nanos}, about, and that is worth it.
+   */
+  void run(Job j, int count, long nanos) {
+    if (nanos < scratch.get().worthHelp) {
+      runAlone(j, count);
+    } else {
+      run(j, count);
     }
   }
 
