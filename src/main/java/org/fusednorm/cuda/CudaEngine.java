@@ -10,39 +10,22 @@ import jcuda.driver.CUhostFn;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
-import org.fusednorm.Activation;
-import org.fusednorm.Affine;
 import org.fusednorm.BackendException;
-import org.fusednorm.DType;
 import org.fusednorm.Device;
-import org.fusednorm.Engine;
-import org.fusednorm.Moments;
-import org.fusednorm.Nonlinearity;
-import org.fusednorm.Running;
-import org.fusednorm.Saved;
-import org.fusednorm.Scalar;
-import org.fusednorm.Shape;
 import org.fusednorm.Storage;
-import org.fusednorm.Sums;
-import org.fusednorm.Tensor;
-import org.fusednorm.Write;
 
 /**
- * Every verb on one GPU and one stream. Work is queued in the order of the calls; {@link #download}
- * and {@link #synchronize} wait.
+ * Memory, copies, waits and recordings of one GPU and one stream. Work is queued in the order of
+ * the calls; {@link #download} and {@link #synchronize} wait.
  */
-final class CudaEngine implements Engine {
+final class CudaEngine extends CudaVerbs {
   private final Device device;
   private final CudaDevice gpu;
   private final String driverVersion;
   private final Releases releases;
-  private final CudaContext context;
   private final CUstream stream;
   private final CudaMemory memory;
-  private final Launches launches;
   private final CudaCopies copies;
-  private final CudaNorm norm;
-  private final CudaMath math;
   private final CUdeviceptr to = new CUdeviceptr();
   private final CUdeviceptr from = new CUdeviceptr();
 
@@ -59,21 +42,19 @@ final class CudaEngine implements Engine {
       Device device,
       CudaDevice gpu,
       String driverVersion,
-      ByteBuffer image,
-      CUstream joined,
+      CUstream stream,
+      CudaMemory memory,
+      Launches launches,
       CudaContext context,
       Releases releases) {
+    super(context, launches, new CudaNorm(launches), new CudaMath(launches, memory));
     this.device = device;
     this.gpu = gpu;
     this.driverVersion = driverVersion;
-    this.context = context;
     this.releases = releases;
-    stream = joined != null ? joined : newStream();
-    memory = new CudaMemory(stream, releases);
-    launches = new Launches(context, memory, image, stream, releases);
+    this.stream = stream;
+    this.memory = memory;
     copies = new CudaCopies(context, launches, stream, releases);
-    norm = new CudaNorm(launches);
-    math = new CudaMath(launches, memory);
     releases.add(math::close);
   }
 
@@ -89,7 +70,11 @@ final class CudaEngine implements Engine {
     try {
       context.enter();
       try {
-        return new CudaEngine(device, gpu, driverVersion, image, joined, context, releases);
+        CUstream stream = joined != null ? joined : newStream(releases);
+        CudaMemory memory = new CudaMemory(stream, releases);
+        Launches launches = new Launches(context, memory, image, stream, releases);
+        return new CudaEngine(
+            device, gpu, driverVersion, stream, memory, launches, context, releases);
       } finally {
         context.leave();
       }
@@ -110,7 +95,7 @@ final class CudaEngine implements Engine {
     all.run();
   }
 
-  private CUstream newStream() {
+  private static CUstream newStream(Releases releases) {
     CUstream made = new CUstream();
     Cuda.check(
         JCudaDriver.cuStreamCreate(made, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate");
@@ -137,11 +122,6 @@ final class CudaEngine implements Engine {
   @Override
   public int threads() {
     return 1;
-  }
-
-  @Override
-  public boolean computes(DType t) {
-    return math.computes(t);
   }
 
   @Override
@@ -284,264 +264,12 @@ final class CudaEngine implements Engine {
     context.enter();
     try {
       if (captures == null) {
-        captures = newStream();
+        captures = newStream(releases);
       }
       return new CudaGraph(context, launches, stream, captures, work, graphs);
     } finally {
       context.leave();
     }
-  }
-
-  @Override
-  public long gateBytes(Shape s) {
-    return norm.gateBytes(s);
-  }
-
-  @Override
-  public void moments(Tensor x, Moments out) {
-    enter();
-    try {
-      norm.moments(x, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void merge(Tensor gathered, int parts, Moments out) {
-    enter();
-    try {
-      norm.merge(gathered, parts, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void merge(Tensor gathered, int parts, Sums out) {
-    enter();
-    try {
-      norm.merge(gathered, parts, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void coefficients(Moments m, Affine a, double eps, Saved out) {
-    enter();
-    try {
-      norm.coefficients(m, a, eps, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void coefficients(Running r, Affine a, double eps, Saved out) {
-    enter();
-    try {
-      norm.coefficients(r, a, eps, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void normalize(Tensor x, Saved s, Activation f, Tensor residual, Tensor y) {
-    enter();
-    try {
-      norm.normalize(x, s, f, residual, y);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void gradientSums(Tensor dy, Tensor x, Saved s, Activation f, Sums out) {
-    enter();
-    try {
-      norm.gradientSums(dy, x, s, f, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void inputGradient(
-      Tensor dy, Tensor x, Saved s, Sums total, Activation f, Tensor dx, Tensor dResidual) {
-    enter();
-    try {
-      norm.inputGradient(dy, x, s, total, f, dx, dResidual);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void gradients(Sums s, Affine gradients, Write w) {
-    enter();
-    try {
-      norm.gradients(s, gradients, w);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void forward(
-      Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
-    enter();
-    try {
-      norm.forward(x, a, eps, f, residual, out, y);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void backward(
-      Tensor dy, Tensor x, Saved s, Activation f, Sums out, Tensor dx, Tensor dResidual) {
-    enter();
-    try {
-      norm.backward(dy, x, s, f, out, dx, dResidual);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void infer(
-      Tensor x, Running r, Affine a, double eps, Activation f, Tensor residual, Tensor y) {
-    enter();
-    try {
-      norm.infer(x, r, a, eps, f, residual, y);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void commit(List<Saved> s, List<Running> r) {
-    enter();
-    try {
-      norm.commit(s, r);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void matmul(
-      Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
-    enter();
-    try {
-      math.matmul(a, transposeA, b, transposeB, c, w);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void addBias(Tensor x, Tensor bias, Tensor y) {
-    enter();
-    try {
-      math.addBias(x, bias, y);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void biasGradient(Tensor dy, Tensor dbias, Write w) {
-    enter();
-    try {
-      math.biasGradient(dy, dbias, w);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void activate(Nonlinearity f, Tensor x, Tensor y) {
-    enter();
-    try {
-      math.activate(f, x, y);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void activationGradient(Nonlinearity f, Tensor y, Tensor dy, Tensor dx) {
-    enter();
-    try {
-      math.activationGradient(f, y, dy, dx);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void softmaxCrossEntropy(Tensor logits, Tensor labels, Tensor loss, Tensor dlogits) {
-    enter();
-    try {
-      math.softmaxCrossEntropy(logits, labels, loss, dlogits);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void correct(Tensor logits, Tensor labels, Tensor count, Write w) {
-    enter();
-    try {
-      math.correct(logits, labels, count, w);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void sgd(
-      Tensor value,
-      Tensor gradient,
-      Tensor velocity,
-      Scalar learningRate,
-      Scalar momentum,
-      Scalar weightDecay) {
-    enter();
-    try {
-      math.sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void gather(Tensor table, Tensor rows, double scale, Tensor out) {
-    enter();
-    try {
-      math.gather(table, rows, scale, out);
-    } finally {
-      context.leave();
-    }
-  }
-
-  @Override
-  public void squaredNorm(Tensor x, Tensor out, Write w) {
-    enter();
-    try {
-      math.squaredNorm(x, out, w);
-    } finally {
-      context.leave();
-    }
-  }
-
-  /** For a verb. */
-  private void enter() {
-    context.enter();
-    launches.reset();
   }
 
   @Override

@@ -177,7 +177,10 @@ final class CudaProbe {
     return value[0];
   }
 
-  /** Loads the image once on one device; the driver is the same for all. */
+  /**
+   * Loads the image once on one device; the driver is the same for all. An engine loads it again: a
+   * module lives as long as its context, and who only asks must not hold the device.
+   */
   private void tryImage(CudaDevice on) throws CudaMissingException, IOException {
     CudaImage image = image();
     CUdevice device = device(on.ordinal());
