@@ -240,7 +240,13 @@ final class CudaEngine extends CudaVerbs {
     }
   }
 
-  /** On a thread of the driver, which must not see an exception: that goes to the next wait. */
+  /**
+   * On a thread of the driver, which must not see an exception: that goes to the next wait.
+   *
+   * <p>Each call queues the function anew, and a recording is split here: JCuda 12.6.0 keeps what
+   * it calls for one call only. The second replay of a graph that had captured a host function
+   * called a reference that the first had deleted, and ended the JVM.
+   */
   @Override
   public void host(Runnable r) {
     CUhostFn function =
