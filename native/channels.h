@@ -33,19 +33,21 @@ INLINE bool set_coefficients(const Call& call, int64_t from, int64_t n, SomeChan
   for (int64_t i = 0; i < n; ++i) s.gamma[i] = call.gamma ? call.gamma[from + i] : 1;
   for (int64_t i = 0; i < n; ++i) s.beta[i] = call.beta ? call.beta[from + i] : 0;
   const double eps = call.eps;
-  int64_t wide = 0;
+  // A loop for each kind of work: compilers make vectors of each.
+  double slope[kChannels];
   for (int64_t i = 0; i < n; ++i) {
     const double v = s.variance[i] + eps;
     // A constant channel with eps 0 is beta, and its gradient 0.
-    const double inv = (v == 0 ? 0.0 : 1.0) / __builtin_sqrt(v == 0 ? 1.0 : v);
-    const double a = s.gamma[i] * inv;
-    const float center = (float)s.mean[i];
-    s.invstd[i] = inv;
-    s.center[i] = center;
-    s.scale[i] = (float)a;
-    s.shift[i] = (float)(s.beta[i] - (s.mean[i] - center) * a);
-    wide |= is_wide(inv, center);
+    s.invstd[i] = (v == 0 ? 0.0 : 1.0) / __builtin_sqrt(v == 0 ? 1.0 : v);
+    slope[i] = s.gamma[i] * s.invstd[i];
   }
+  for (int64_t i = 0; i < n; ++i) s.center[i] = (float)s.mean[i];
+  for (int64_t i = 0; i < n; ++i) s.scale[i] = (float)slope[i];
+  for (int64_t i = 0; i < n; ++i) {
+    s.shift[i] = (float)(s.beta[i] - (s.mean[i] - s.center[i]) * slope[i]);
+  }
+  int64_t wide = 0;
+  for (int64_t i = 0; i < n; ++i) wide |= is_wide(s.invstd[i], s.center[i]);
   memcpy(call.center + from, s.center, n * sizeof(float));
   memcpy(call.scale + from, s.scale, n * sizeof(float));
   memcpy(call.shift + from, s.shift, n * sizeof(float));
