@@ -45,9 +45,10 @@ final class CudaEngine extends CudaVerbs {
       CUstream stream,
       CudaMemory memory,
       Launches launches,
+      Tuner tuner,
       CudaContext context,
       Releases releases) {
-    super(context, launches, new CudaNorm(launches), new CudaMath(launches, memory));
+    super(context, launches, new CudaNorm(launches, tuner), new CudaMath(launches, memory));
     this.device = device;
     this.gpu = gpu;
     this.driverVersion = driverVersion;
@@ -73,8 +74,9 @@ final class CudaEngine extends CudaVerbs {
         CUstream stream = joined != null ? joined : newStream(releases);
         CudaMemory memory = new CudaMemory(stream, releases);
         Launches launches = new Launches(context, memory, image, stream, releases);
+        Tuner tuner = Tuner.open(launches, memory, gpu, driverVersion, image);
         return new CudaEngine(
-            device, gpu, driverVersion, stream, memory, launches, context, releases);
+            device, gpu, driverVersion, stream, memory, launches, tuner, context, releases);
       } finally {
         context.leave();
       }

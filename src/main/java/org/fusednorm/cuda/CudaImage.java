@@ -36,6 +36,7 @@ public final class CudaImage {
   private final SortedSet<Integer> architectures = new TreeSet<>();
   private final SortedSet<Integer> ptx = new TreeSet<>();
   private final SortedMap<String, SortedMap<Integer, Integer>> registers = new TreeMap<>();
+  private final SortedMap<String, SortedMap<Integer, Integer>> shared = new TreeMap<>();
 
   private CudaImage(byte[] image, String table) throws IOException {
     bytes = ByteBuffer.allocateDirect(image.length).order(ByteOrder.LITTLE_ENDIAN).put(0, image);
@@ -99,15 +100,22 @@ public final class CudaImage {
     }
   }
 
-  /** A line: entry, architecture as {@code sm_90}, registers of a thread. */
+  /**
+   * A line: entry, architecture as {@code sm_90}, registers of a thread, shared bytes of a block.
+   */
   private void readRegisters(String line) {
     String[] fields = line.split(" ");
-    if (fields.length != 3 || !fields[1].startsWith("sm_")) {
+    if (fields.length != 4 || !fields[1].startsWith("sm_")) {
       throw new IllegalArgumentException("line '" + line + "' in " + REGISTERS);
     }
-    registers
-        .computeIfAbsent(fields[0], name -> new TreeMap<>())
-        .put(Integer.valueOf(fields[1].substring(3)), Integer.valueOf(fields[2]));
+    Integer architecture = Integer.valueOf(fields[1].substring(3));
+    put(registers, fields[0], architecture, fields[2]);
+    put(shared, fields[0], architecture, fields[3]);
+  }
+
+  private static void put(
+      SortedMap<String, SortedMap<Integer, Integer>> table, String entry, Integer of, String n) {
+    table.computeIfAbsent(entry, name -> new TreeMap<>()).put(of, Integer.valueOf(n));
   }
 
   /** The image in a direct buffer, as the driver takes it; read-only. */
@@ -162,9 +170,24 @@ public final class CudaImage {
    * @throws IllegalArgumentException if there is no such entry
    */
   public SortedMap<Integer, Integer> registers(String entry) {
-    if (!registers.containsKey(entry)) {
+    return of(entry, registers);
+  }
+
+  /**
+   * Bytes of shared memory that a block of one entry has whatever the launch asks for, by
+   * architecture.
+   *
+   * @throws IllegalArgumentException if there is no such entry
+   */
+  public SortedMap<Integer, Integer> sharedBytes(String entry) {
+    return of(entry, shared);
+  }
+
+  private SortedMap<Integer, Integer> of(
+      String entry, SortedMap<String, SortedMap<Integer, Integer>> table) {
+    if (!table.containsKey(entry)) {
       throw new IllegalArgumentException("no entry " + entry + " among " + entries());
     }
-    return new TreeMap<>(registers.get(entry));
+    return new TreeMap<>(table.get(entry));
   }
 }

@@ -1,10 +1,18 @@
 package org.fusednorm.cuda;
 
-import java.util.Arrays;
+import static org.fusednorm.cuda.NormArguments.address;
+import static org.fusednorm.cuda.NormArguments.code;
+import static org.fusednorm.cuda.NormArguments.columns;
+import static org.fusednorm.cuda.NormArguments.flag;
+import static org.fusednorm.cuda.NormArguments.inferred;
+import static org.fusednorm.cuda.NormArguments.isWide;
+import static org.fusednorm.cuda.NormArguments.parts;
+import static org.fusednorm.cuda.NormArguments.saved;
+import static org.fusednorm.cuda.NormArguments.slopes;
+
 import java.util.List;
 import org.fusednorm.Activation;
 import org.fusednorm.Affine;
-import org.fusednorm.DType;
 import org.fusednorm.Moments;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
@@ -14,6 +22,7 @@ import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 import org.fusednorm.cuda.NormPlan.Cut;
 import org.fusednorm.cuda.NormPlan.Direction;
+import org.fusednorm.cuda.NormPlan.Way;
 
 /**
  * The verbs of {@link org.fusednorm.NormOps} on a GPU. Each is called by {@link CudaEngine} alone,
@@ -61,25 +70,17 @@ final class CudaNorm {
   /** The constant kMostCommits of {@code channels.cu}. */
   private static final int MOST_COMMITS = 32;
 
-  /** Blocks of the large entries that a multiprocessor has room for. */
-  private static final int RESIDENT_BLOCKS = 2;
-
-  private static final int FLAT_BLOCKS = 16;
-  private static final long MOST_BLOCKS = 1 << 30;
   private static final int WARP = 32;
-  private static final int PLANS = 256;
-  private static final int MOST_PLANS = 4096;
-
-  /** Off, each half of a step is a launch of its own. */
-  private static final String TICKETS = "fusednorm.cuda.tickets";
 
   private final Launches launches;
-  private final boolean mayUseTickets = !"false".equals(System.getProperty(TICKETS));
-  private final NormPlan[] plans = new NormPlan[PLANS];
-  private int planned;
+  private final NormPlans plans;
 
-  CudaNorm(Launches launches) {
+  /**
+   * @param tuner null to take what the rules say
+   */
+  CudaNorm(Launches launches, Tuner tuner) {
     this.launches = launches;
+    plans = new NormPlans(launches, tuner);
   }
 
   /** A bit for each element, in whole words. */
@@ -87,56 +88,18 @@ final class CudaNorm {
     return (s.elements() + WARP - 1) / WARP * (WARP / Byte.SIZE);
   }
 
-  private NormPlan plan(Direction d, Tensor x, long addresses, boolean gate) {
-    Shape s = x.shape();
-    int alignment = NormPlan.alignment(addresses);
-    int slot = Math.floorMod(NormPlan.hash(d, s, x.dtype(), alignment, gate), PLANS);
-    for (NormPlan p = plans[slot]; p != null; p = p.next) {
-      if (p.isFor(d, s, x.dtype(), alignment, gate)) {
-        return p;
-      }
-    }
-    if (planned++ == MOST_PLANS) {
-      planned = 1;
-      Arrays.fill(plans, null);
-    }
-    NormPlan made = NormPlan.of(d, s, x.dtype(), alignment, gate, launches.architecture());
-    made.next = plans[slot];
-    plans[slot] = made;
-    return made;
-  }
-
-  private static long address(Tensor t) {
-    return t == null ? 0 : t.address();
-  }
-
-  private static boolean isWide(DType t) {
-    return t.parameter() == DType.F64;
-  }
-
-  private static long flag(boolean b) {
-    return b ? 1 : 0;
-  }
-
-  private static int code(DType t) {
-    return switch (t) {
-      case F32, F64 -> 0;
-      case F16 -> 1;
-      case BF16 -> 2;
-      default -> throw new IllegalArgumentException("no normalization of " + t);
-    };
+  private NormPlan plan(Direction d, Tensor x, long addresses, long gate) {
+    return plans.plan(d, x.shape(), x.dtype(), addresses, gate != 0);
   }
 
   void moments(Tensor x, Moments out) {
-    NormPlan plan = plan(Direction.FORWARD, x, x.address(), false);
+    NormPlan plan = plan(Direction.FORWARD, x, x.address(), 0);
     long parts = launches.workspace(plan.partBytes());
-    if (x.shape().elements() > 0) {
-      forward(plan.sums, plan, SUMS, x, 0, 0, 0, parts, null, Affine.NONE, 0, false);
-    }
+    forwardSums(plan, x.address(), parts);
     Kernel k = launches.kernel("channel_moments");
-    parts(k, plan, parts).arg(x.shape().channels()).arg(out.packed().address());
+    parts(k, plan, parts).arg(plan.channels).arg(out.packed().address());
     saved(k, null, Affine.NONE, 0);
-    launchPerWarp(k, x.shape().channels());
+    launchPerWarp(k, plan.channels);
   }
 
   void merge(Tensor gathered, int parts, Moments out) {
@@ -175,35 +138,101 @@ final class CudaNorm {
     long gate = relu ? address(s.gate()) : 0;
     NormPlan plan = forwardPlan(x, residual, y, gate);
     long r = address(residual);
-    forward(plan.elements, plan, APPLY, x, r, y.address(), gate, 0, s, Affine.NONE, 0, relu);
+    forward(
+        plan.elements, plan, APPLY, x.address(), r, y.address(), gate, 0, s, Affine.NONE, 0, relu);
   }
 
   private NormPlan forwardPlan(Tensor x, Tensor residual, Tensor y, long gate) {
     long addresses = x.address() | address(residual) | y.address();
-    return plan(Direction.FORWARD, x, addresses, gate != 0);
+    return plan(Direction.FORWARD, x, addresses, gate);
   }
 
   void forward(Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
     boolean relu = f == Activation.RELU;
     long gate = relu ? address(out.gate()) : 0;
     NormPlan plan = forwardPlan(x, residual, y, gate);
-    long parts = launches.workspace(plan.partBytes());
-    boolean empty = x.shape().elements() == 0;
     long r = address(residual);
-    if (plan.tickets && mayUseTickets && !empty) {
-      forward(plan.sums, plan, BOTH, x, r, y.address(), gate, parts, out, a, eps, relu);
+    if (!plan.settled) {
+      long[] inputs = r == 0 ? new long[] {x.address()} : new long[] {x.address(), r};
+      Tuner.Trial trial =
+          o -> forward(plan, o[0], r == 0 ? 0 : o[1], o[inputs.length], gate, out, a, eps, relu);
+      plans.settle(plan, inputs, 1, trial);
+    }
+    forward(plan, x.address(), r, y.address(), gate, out, a, eps, relu);
+  }
+
+  private void forward(
+      NormPlan plan,
+      long x,
+      long residual,
+      long y,
+      long gate,
+      Saved out,
+      Affine a,
+      double eps,
+      boolean relu) {
+    long parts = launches.workspace(plan.partBytes());
+    while (plan.singleIsWhole && plan.way.single() != null) {
+      if (singleForward(plan, x, residual, y, gate, 0, out, a, eps, relu)) {
+        return;
+      }
+    }
+    if (plan.way == Way.TICKETS) {
+      forward(plan.sums, plan, BOTH, x, residual, y, gate, parts, out, a, eps, relu);
       return;
     }
-    if (!empty) {
+    forwardSums(plan, x, parts);
+    Kernel k = launches.kernel("channel_moments");
+    parts(k, plan, parts).arg(plan.channels).arg(0);
+    saved(k, out, a, eps);
+    launchPerWarp(k, plan.channels);
+    if (plan.hasElements()) {
+      forward(plan.elements, plan, APPLY, x, residual, y, gate, 0, out, Affine.NONE, 0, relu);
+    }
+  }
+
+  /** Leaves the parts of the plan's way. */
+  private void forwardSums(NormPlan plan, long x, long parts) {
+    while (plan.way.single() != null) {
+      if (singleForward(plan, x, 0, 0, 0, parts, null, Affine.NONE, 0, false)) {
+        return;
+      }
+    }
+    if (plan.hasElements()) {
       forward(plan.sums, plan, SUMS, x, 0, 0, 0, parts, null, Affine.NONE, 0, false);
     }
-    Kernel k = launches.kernel("channel_moments");
-    parts(k, plan, parts).arg(x.shape().channels()).arg(0);
-    saved(k, out, a, eps);
-    launchPerWarp(k, x.shape().channels());
-    if (!empty) {
-      forward(plan.elements, plan, APPLY, x, r, y.address(), gate, 0, out, Affine.NONE, 0, relu);
+  }
+
+  /**
+   * Struct HeldForward of {@code single_pass_planes.cu}: everything, or with parts these alone.
+   *
+   * @return false if the GPU refuses; the plan has another way then
+   */
+  private boolean singleForward(
+      NormPlan plan,
+      long x,
+      long residual,
+      long y,
+      long gate,
+      long parts,
+      Saved s,
+      Affine a,
+      double eps,
+      boolean relu) {
+    Kernel k = launches.kernel(plan.way.single().entry);
+    k.arg(x).arg(residual).arg(y).arg(gate).arg(parts);
+    saved(k, s, a, eps);
+    return single(k.arg(flag(relu)), plan);
+  }
+
+  private boolean single(Kernel k, NormPlan plan) {
+    SinglePass single = plan.way.single();
+    single.write(k, plan.values());
+    boolean done = k.launchCluster(single.blocks(), single.kind.threads, single.kind.cluster);
+    if (!done) {
+      plans.refused(plan);
     }
+    return done;
   }
 
   /** Launches one of the entries of {@code forward.cu}: struct ForwardArgs. */
@@ -211,7 +240,7 @@ final class CudaNorm {
       String entry,
       NormPlan plan,
       int mode,
-      Tensor x,
+      long x,
       long residual,
       long y,
       long gate,
@@ -221,10 +250,10 @@ final class CudaNorm {
       double eps,
       boolean relu) {
     Kernel k = launches.kernel(entry);
-    k.arg(x.address()).arg(residual).arg(y).arg(gate);
+    k.arg(x).arg(residual).arg(y).arg(gate);
     parts(k, plan, parts);
     saved(k, s, a, eps);
-    k.arg(flag(relu)).arg((long) code(x.dtype())).arg((long) mode).arg(flag(mode == APPLY));
+    k.arg(flag(relu)).arg(code(plan.type)).arg((long) mode).arg(flag(mode == APPLY));
     launch(k, plan, mode);
   }
 
@@ -244,42 +273,45 @@ final class CudaNorm {
     k.arg(x.address()).arg(address(residual)).arg(y.address()).arg(0);
     parts(k, plan, 0);
     inferred(k, coefficients, bytes, Affine.NONE, 0, x.dtype());
-    k.arg(flag(f == Activation.RELU)).arg((long) code(x.dtype())).arg((long) APPLY).arg(0);
+    k.arg(flag(f == Activation.RELU)).arg(code(x.dtype())).arg((long) APPLY).arg(0);
     launch(k, plan, APPLY);
-  }
-
-  /** Struct SavedOut with coefficients alone. */
-  private static void inferred(
-      Kernel k, long coefficients, long bytes, Affine a, double eps, DType t) {
-    k.arg(0).arg(0).arg(0).arg(0);
-    k.arg(coefficients).arg(coefficients + bytes).arg(coefficients + 2 * bytes);
-    k.arg(address(a.gamma())).arg(address(a.beta())).arg(eps).arg(flag(isWide(t)));
   }
 
   void gradientSums(Tensor dy, Tensor x, Saved s, Activation f, Sums out) {
     long gate = f == Activation.RELU ? address(s.gate()) : 0;
-    NormPlan plan = plan(Direction.BACKWARD, x, x.address() | dy.address(), gate != 0);
+    NormPlan plan = plan(Direction.BACKWARD, x, x.address() | dy.address(), gate);
     long parts = launches.workspace(plan.partBytes());
-    gradientSums(plan, dy, x, s, f, out, gate, parts, 0);
+    gradientSums(plan, dy.address(), x.address(), s, f, out, gate, parts, 0);
   }
 
   private void gradientSums(
       NormPlan plan,
-      Tensor dy,
-      Tensor x,
+      long dy,
+      long x,
       Saved s,
       Activation f,
       Sums out,
       long gate,
       long parts,
       long slopes) {
-    if (x.shape().elements() > 0) {
-      backward(plan.sums, plan, SUMS, dy, x, null, null, s, f, gate, parts, 0, 0);
-    }
+    backwardSums(plan, dy, x, s, f, gate, parts);
     Kernel k = launches.kernel("channel_sums");
-    parts(k, plan, parts).arg(x.shape().channels()).arg(out.packed().address());
+    parts(k, plan, parts).arg(plan.channels).arg(out.packed().address());
     slopes(k, s, slopes);
-    launchPerWarp(k, x.shape().channels());
+    launchPerWarp(k, plan.channels);
+  }
+
+  /** Leaves the parts of the plan's way. */
+  private void backwardSums(
+      NormPlan plan, long dy, long x, Saved s, Activation f, long gate, long parts) {
+    while (plan.way.single() != null) {
+      if (singleBackward(plan, dy, x, 0, 0, s, f, gate, parts, 0)) {
+        return;
+      }
+    }
+    if (plan.hasElements()) {
+      backward(plan.sums, plan, SUMS, dy, x, 0, 0, s, f, gate, parts, 0, 0);
+    }
   }
 
   void inputGradient(
@@ -294,12 +326,26 @@ final class CudaNorm {
     k.arg(total.packed().address()).arg(s.channels());
     slopes(k, s, slopes);
     launchPerThread(k, s.channels());
+    inputGradient(
+        plan, dy.address(), x.address(), dx.address(), address(dResidual), s, f, gate, slopes);
+  }
+
+  private void inputGradient(
+      NormPlan plan,
+      long dy,
+      long x,
+      long dx,
+      long dResidual,
+      Saved s,
+      Activation f,
+      long gate,
+      long slopes) {
     backward(plan.elements, plan, APPLY, dy, x, dx, dResidual, s, f, gate, 0, slopes, 0);
   }
 
   private NormPlan backwardPlan(Tensor dy, Tensor x, Tensor dx, Tensor dResidual, long gate) {
     long addresses = x.address() | dy.address() | dx.address() | address(dResidual);
-    return plan(Direction.BACKWARD, x, addresses, gate != 0);
+    return plan(Direction.BACKWARD, x, addresses, gate);
   }
 
   private static long slopeBytes(Saved s) {
@@ -309,18 +355,60 @@ final class CudaNorm {
   void backward(Tensor dy, Tensor x, Saved s, Activation f, Sums out, Tensor dx, Tensor dResidual) {
     long gate = f == Activation.RELU ? address(s.gate()) : 0;
     NormPlan plan = backwardPlan(dy, x, dx, dResidual, gate);
+    long r = address(dResidual);
+    if (!plan.settled) {
+      long[] inputs = {dy.address(), x.address()};
+      Tuner.Trial trial = o -> backward(plan, o[0], o[1], o[2], r == 0 ? 0 : o[3], s, f, gate, out);
+      plans.settle(plan, inputs, r == 0 ? 1 : 2, trial);
+    }
+    backward(plan, dy.address(), x.address(), dx.address(), r, s, f, gate, out);
+  }
+
+  private void backward(
+      NormPlan plan,
+      long dy,
+      long x,
+      long dx,
+      long dResidual,
+      Saved s,
+      Activation f,
+      long gate,
+      Sums out) {
     long parts = launches.workspace(plan.partBytes() + slopeBytes(s));
     long slopes = parts + plan.partBytes();
-    boolean empty = x.shape().elements() == 0;
-    if (plan.tickets && mayUseTickets && !empty) {
-      long packed = out.packed().address();
+    long packed = out.packed().address();
+    while (plan.way.single() != null) {
+      if (singleBackward(plan, dy, x, dx, dResidual, s, f, gate, 0, packed)) {
+        return;
+      }
+    }
+    if (plan.way == Way.TICKETS) {
       backward(plan.sums, plan, BOTH, dy, x, dx, dResidual, s, f, gate, parts, slopes, packed);
       return;
     }
     gradientSums(plan, dy, x, s, f, out, gate, parts, slopes);
-    if (!empty) {
-      backward(plan.elements, plan, APPLY, dy, x, dx, dResidual, s, f, gate, 0, slopes, 0);
+    if (plan.hasElements()) {
+      inputGradient(plan, dy, x, dx, dResidual, s, f, gate, slopes);
     }
+  }
+
+  /** Struct HeldBackward of {@code single_pass_planes.cu}, as {@link #singleForward}. */
+  private boolean singleBackward(
+      NormPlan plan,
+      long dy,
+      long x,
+      long dx,
+      long dResidual,
+      Saved s,
+      Activation f,
+      long gate,
+      long parts,
+      long packed) {
+    Kernel k = launches.kernel(plan.way.single().entry);
+    k.arg(x).arg(dy).arg(dx).arg(dResidual).arg(gate).arg(s.shift().address());
+    k.arg(parts).arg(packed);
+    slopes(k, s, 0);
+    return single(k.arg(flag(f == Activation.RELU)).arg(plan.channels), plan);
   }
 
   /** Launches one of the entries of {@code backward.cu}: struct BackwardArgs. */
@@ -328,10 +416,10 @@ final class CudaNorm {
       String entry,
       NormPlan plan,
       int mode,
-      Tensor dy,
-      Tensor x,
-      Tensor dx,
-      Tensor dResidual,
+      long dy,
+      long x,
+      long dx,
+      long dResidual,
       Saved s,
       Activation f,
       long gate,
@@ -339,11 +427,10 @@ final class CudaNorm {
       long slopes,
       long packed) {
     Kernel k = launches.kernel(entry);
-    k.arg(x.address()).arg(dy.address()).arg(address(dx)).arg(address(dResidual)).arg(gate);
-    k.arg(s.shift().address());
+    k.arg(x).arg(dy).arg(dx).arg(dResidual).arg(gate).arg(s.shift().address());
     parts(k, plan, parts).arg(packed);
     slopes(k, s, slopes);
-    k.arg(flag(f == Activation.RELU)).arg((long) code(x.dtype()));
+    k.arg(flag(f == Activation.RELU)).arg(code(plan.type));
     k.arg((long) mode).arg(flag(mode == APPLY));
     launch(k, plan, mode);
   }
@@ -376,70 +463,28 @@ final class CudaNorm {
     }
   }
 
-  /** Struct Parts. */
-  private static Kernel parts(Kernel k, NormPlan plan, long parts) {
-    Cut c = plan.cut;
-    return k.arg(parts).arg(c.slices).arg(c.values()).arg(plan.outer * plan.inner);
-  }
-
-  /** Struct SavedOut. */
-  private static void saved(Kernel k, Saved s, Affine a, double eps) {
-    if (s == null) {
-      for (int i = 0; i < 11; i++) {
-        k.arg(0);
-      }
-      return;
-    }
-    k.arg(s.count().address()).arg(s.mean().address()).arg(s.variance().address());
-    k.arg(s.invstd().address()).arg(s.center().address()).arg(s.scale().address());
-    k.arg(s.shift().address()).arg(address(a.gamma())).arg(address(a.beta()));
-    k.arg(eps).arg(flag(isWide(s.scale().dtype())));
-  }
-
-  /** Struct SlopesOut. */
-  private static void slopes(Kernel k, Saved s, long slopes) {
-    DType t = s.scale().dtype();
-    k.arg(s.count().address()).arg(s.mean().address()).arg(s.invstd().address());
-    k.arg(s.center().address()).arg(s.scale().address());
-    k.arg(slopes).arg(slopes == 0 ? 0 : slopes + s.channels() * t.bytes()).arg(flag(isWide(t)));
-  }
-
   /** Structs Tickets and Columns, and the launch of an entry that ends with them. */
   private void launch(Kernel k, NormPlan plan, int mode) {
     Cut c = plan.cut;
     if (mode == BOTH) {
-      // Enough tasks in a phase for all blocks that are resident.
-      long blocks = (long) RESIDENT_BLOCKS * launches.multiprocessors();
-      long phase = Math.max(1, Math.min(c.groups(), (blocks + c.slices - 1) / c.slices));
+      long phase = plan.phase(launches.multiprocessors());
       k.arg(launches.tickets()).arg(c.groups()).arg(phase);
       k.arg(1.0 / (phase * c.slices)).arg(1.0 / c.slices);
       columns(k, c);
-      k.launch(Math.min(blocks, 2 * c.tasks()), NormPlan.THREADS, 0);
+      k.launch(plan.ticketBlocks(launches.multiprocessors()), NormPlan.THREADS, 0);
       return;
     }
     k.arg(0).arg(0).arg(0).arg(0).arg(0);
     if (mode == SUMS || plan.elementsInColumns) {
       columns(k, c);
-      k.launch(Math.min(c.tasks(), MOST_BLOCKS), NormPlan.THREADS, 0);
+      k.launch(plan.sumBlocks(), NormPlan.THREADS, 0);
       return;
     }
     k.arg(plan.outer).arg(plan.channels).arg(plan.inner);
     for (int i = 0; i < 10; i++) {
       k.arg(0);
     }
-    long elements = plan.outer * plan.channels * plan.inner;
-    long blocks = (elements + NormPlan.THREADS - 1) / NormPlan.THREADS;
-    long most = (long) FLAT_BLOCKS * launches.multiprocessors();
-    k.launch(Math.min(blocks, most), NormPlan.THREADS, 0);
-  }
-
-  private static void columns(Kernel k, Cut c) {
-    long lanes = NormPlan.THREADS / c.width;
-    k.arg(c.outer).arg(c.columns).arg(c.inner).arg(flag(c.fold)).arg((long) c.width);
-    k.arg(c.slice).arg(c.slices);
-    k.arg(lanes % c.inner).arg(lanes / c.inner * c.columns * c.inner + lanes % c.inner);
-    k.arg(1.0 / c.inner).arg(1.0 / c.slices);
-    k.arg(1.0 / c.values()).arg(1.0 / c.lastValues());
+    k.launch(plan.elementBlocks(launches.multiprocessors()), NormPlan.THREADS, 0);
   }
 
   private static void launchPerWarp(Kernel k, long channels) {
@@ -448,7 +493,6 @@ final class CudaNorm {
 
   /** At least one block: counts are written for no channels too. */
   private static void launchPerThread(Kernel k, long threads) {
-    long blocks = (threads + NormPlan.THREADS - 1) / NormPlan.THREADS;
-    k.launch(Math.max(1, Math.min(blocks, MOST_BLOCKS)), NormPlan.THREADS, 0);
+    k.launch(NormPlan.threadBlocks(threads), NormPlan.THREADS, 0);
   }
 }

@@ -2,6 +2,11 @@ package org.fusednorm.cuda;
 
 import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
 import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR;
+import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH;
+import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
+import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE;
+import static jcuda.driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -162,7 +167,20 @@ final class CudaProbe {
         10 * attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device)
             + attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
     return new CudaDevice(
-        ordinal, new String(name, 0, length, StandardCharsets.UTF_8), architecture, memory[0]);
+        ordinal,
+        new String(name, 0, length, StandardCharsets.UTF_8),
+        architecture,
+        memory[0],
+        attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device),
+        attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device),
+        attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, device),
+        bytesPerSecond(device));
+  }
+
+  /** Memory moves data at both edges of its clock, which is told in kHz. */
+  private static double bytesPerSecond(CUdevice device) throws CudaMissingException {
+    double clock = 1e3 * attribute(CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, device);
+    return 2 * clock * attribute(CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, device) / Byte.SIZE;
   }
 
   private static CUdevice device(int ordinal) throws CudaMissingException {

@@ -1,7 +1,9 @@
 package org.fusednorm.cuda;
 
 import static jcuda.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+import static jcuda.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED;
 
+import jcuda.Pointer;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
@@ -15,10 +17,14 @@ final class Kernel {
   /** Dynamic shared memory that a block may have without being asked for. */
   private static final int USUAL_SHARED_BYTES = 48 << 10;
 
+  /** Blocks of a cluster that every GPU with clusters allows. */
+  private static final int PORTABLE_CLUSTER = 8;
+
   private final Launches launches;
   private final String entry;
   private final CUfunction function;
   private int sharedLimit = USUAL_SHARED_BYTES;
+  private boolean anyCluster;
 
   Kernel(Launches launches, String entry, CUfunction function) {
     this.launches = launches;
@@ -48,22 +54,47 @@ final class Kernel {
     if (sharedBytes > sharedLimit) {
       raiseSharedLimit(sharedBytes);
     }
+    check(queue(gridX, gridY, block, sharedBytes), gridX, gridY, block, sharedBytes);
+  }
+
+  /**
+   * The same for an entry whose blocks form clusters of this size.
+   *
+   * @return false if the GPU cannot have such clusters: nothing was launched, the fields are gone
+   */
+  boolean launchCluster(long grid, int block, int cluster) {
+    if (cluster > PORTABLE_CLUSTER && !anyCluster && !allowAnyCluster()) {
+      launches.reset();
+      return false;
+    }
+    int result = queue(grid, 1, block, 0);
+    if (result == CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE) {
+      return false;
+    }
+    check(result, grid, 1, block, 0);
+    return true;
+  }
+
+  private boolean allowAnyCluster() {
+    int attribute = CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED;
+    int result = JCudaDriver.cuFuncSetAttribute(function, attribute, 1);
+    if (result != CUresult.CUDA_SUCCESS && result != CUresult.CUDA_ERROR_INVALID_VALUE) {
+      throw Cuda.failure(result, "cuFuncSetAttribute(" + entry + ", any size of clusters)");
+    }
+    anyCluster = result == CUresult.CUDA_SUCCESS;
+    return anyCluster;
+  }
+
+  private int queue(long gridX, int gridY, int block, int sharedBytes) {
     int x = (int) gridX;
-    int result =
-        x != gridX
-            ? CUresult.CUDA_ERROR_INVALID_VALUE
-            : JCudaDriver.cuLaunchKernel(
-                function,
-                x,
-                gridY,
-                1,
-                block,
-                1,
-                1,
-                sharedBytes,
-                launches.stream(),
-                launches.parameters(),
-                null);
+    Pointer parameters = launches.parameters();
+    return x != gridX
+        ? CUresult.CUDA_ERROR_INVALID_VALUE
+        : JCudaDriver.cuLaunchKernel(
+            function, x, gridY, 1, block, 1, 1, sharedBytes, launches.stream(), parameters, null);
+  }
+
+  private void check(int result, long gridX, int gridY, int block, int sharedBytes) {
     if (result != CUresult.CUDA_SUCCESS) {
       throw failure(result, gridX, gridY, block, sharedBytes);
     }

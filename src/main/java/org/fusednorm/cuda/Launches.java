@@ -43,7 +43,11 @@ final class Launches {
   private final int architecture;
   private final int multiprocessors;
   private final int sharedMemory;
+  private final CUmodule module = new CUmodule();
+
+  /** Null for those that the image has not. */
   private final Map<String, Kernel> kernels = new HashMap<>();
+
   private final CudaMemory memory;
 
   /**
@@ -102,21 +106,25 @@ final class Launches {
   }
 
   private void load(ByteBuffer image, Releases releases) {
-    CUmodule module = new CUmodule();
     Cuda.check(
         JCudaDriver.cuModuleLoadDataEx(
             module, Pointer.toBuffer(image), 0, new int[0], new Pointer()),
         "cuModuleLoadDataEx(" + image.capacity() + " bytes)");
     releases.add("cuModuleUnload", () -> JCudaDriver.cuModuleUnload(module));
-    for (String entry : CudaKernels.ENTRIES) {
-      CUfunction f = new CUfunction();
-      int result = JCudaDriver.cuModuleGetFunction(f, module, entry);
-      if (result == CUresult.CUDA_SUCCESS) {
-        kernels.put(entry, new Kernel(this, entry, f));
-      } else if (result != CUresult.CUDA_ERROR_NOT_FOUND) {
-        throw Cuda.failure(result, "cuModuleGetFunction(" + entry + ")");
-      }
+    CudaKernels.ENTRIES.forEach(this::find);
+  }
+
+  private Kernel find(String entry) {
+    CUfunction f = new CUfunction();
+    int result = JCudaDriver.cuModuleGetFunction(f, module, entry);
+    if (result == CUresult.CUDA_ERROR_NOT_FOUND) {
+      kernels.put(entry, null);
+      return null;
     }
+    Cuda.check(result, "cuModuleGetFunction(" + entry + ")");
+    Kernel found = new Kernel(this, entry, f);
+    kernels.put(entry, found);
+    return found;
   }
 
   /** Compute capability without its point: 90 for 9.0. */
@@ -134,9 +142,13 @@ final class Launches {
     return sharedMemory;
   }
 
-  /** A kernel of {@link CudaKernels#ENTRIES}; null where the image has none for this device. */
+  /**
+   * A kernel; null where the image has none for this device. Those of {@link CudaKernels#ENTRIES}
+   * are there from the start, others are looked for at the first call.
+   */
   Kernel kernel(String entry) {
-    return kernels.get(entry);
+    Kernel known = kernels.get(entry);
+    return known != null || kernels.containsKey(entry) ? known : find(entry);
   }
 
   /** The stream that launches go to now; another one while a recording is captured. */

@@ -1,5 +1,7 @@
 package org.fusednorm.cuda;
 
+import java.util.List;
+import java.util.stream.Stream;
 import org.fusednorm.DType;
 import org.fusednorm.Shape;
 
@@ -21,8 +23,9 @@ import org.fusednorm.Shape;
  * <tr><td>any other</td><td>moments_scalar</td><td>normalize_scalar</td></tr>
  * </table>
  *
- * Backward likewise with backward_*, gradient_sums_* and input_gradient_*. Kernels that hold a
- * channel in registers or in the shared memory of a cluster would come before the second line.
+ * Backward likewise with backward_*, gradient_sums_* and input_gradient_*. Where a kernel of a
+ * {@link SinglePass} fits, it comes before these: for everything, or, with a gate whose bytes two
+ * planes would share, for the sums.
  */
 final class NormPlan {
   /** Which half of a training step. */
@@ -51,6 +54,14 @@ final class NormPlan {
   /** Threads of a block. */
   static final int THREADS = 256;
 
+  /** Blocks of the large entries that a multiprocessor has room for. */
+  private static final int RESIDENT_BLOCKS = 2;
+
+  /** Blocks of entries that know no columns, for each multiprocessor. */
+  private static final int FLAT_BLOCKS = 16;
+
+  private static final long MOST_BLOCKS = 1 << 30;
+
   /** Groups of columns that there are counters for, beside two for the launch. */
   private static final int MOST_TICKET_GROUPS = Launches.TICKETS - 2;
 
@@ -71,6 +82,33 @@ final class NormPlan {
   final DType type;
   final int alignment;
   final boolean gate;
+
+  /**
+   * One of several ways to the same result, which differ in the order of their sums and so in last
+   * bits; "tickets" and "parts" do not.
+   *
+   * @param name as settings and files have it
+   * @param single the kernel that sums, and where that is possible does everything; or null
+   */
+  record Way(String name, SinglePass single) {
+    /** One launch with the sums' second read from the L2. */
+    static final Way TICKETS = new Way("tickets", null);
+
+    /** Sums, statistics and elements in a launch each. */
+    static final Way PARTS = new Way("parts", null);
+  }
+
+  /** What can be done, best first; the last is possible on every GPU. */
+  final List<Way> ways;
+
+  /** Whether a {@link SinglePass} does everything, and not the sums alone. */
+  final boolean singleIsWhole;
+
+  /** What is done here: set by {@link NormPlans}. */
+  Way way;
+
+  /** Whether that is for good. */
+  boolean settled;
 
   /** Another plan of the same slot of the table of plans. */
   NormPlan next;
@@ -171,12 +209,17 @@ final class NormPlan {
         elementsInColumns
             ? direction.columns + suffix
             : direction.elements + (aligned ? suffix : single);
-    int rounds = mostRounds(architecture);
+    int rounds = mostRounds(direction, type, architecture);
     cut =
         vectors
             ? new Cut(unit, planes, channels, run, VECTOR_WIDTH, rounds)
             : new Cut(1, planes, channels, run, SCALAR_WIDTH, rounds);
     tickets = elementsInColumns && cut.groups() <= MOST_TICKET_GROUPS && cut.slices > 0;
+    List<SinglePass> fitting =
+        SinglePass.fitting(direction, type, planes, channels, run, alignment, architecture);
+    singleIsWhole = wholeBytes;
+    Stream<Way> base = tickets ? Stream.of(Way.TICKETS, Way.PARTS) : Stream.of(Way.PARTS);
+    ways = Stream.concat(fitting.stream().map(k -> new Way(k.kind.text(), k)), base).toList();
   }
 
   static NormPlan of(Direction d, Shape s, DType t, int alignment, boolean gate, int architecture) {
@@ -190,10 +233,12 @@ final class NormPlan {
 
   /**
    * Units that a thread of a task takes at most. Two phases of tasks on all multiprocessors are to
-   * fit into the L2, which is small on Turing and on the consumer's Ampere.
+   * fit into the L2, which is small on Turing and on the consumer's Ampere. A unit has 16 bytes,
+   * but backward two of them in F32: x and dy.
    */
-  private static int mostRounds(int architecture) {
-    return architecture == 75 || architecture == 86 ? 4 : 16;
+  private static int mostRounds(Direction d, DType t, int architecture) {
+    int rounds = architecture == 75 || architecture == 86 ? 4 : 16;
+    return d == Direction.BACKWARD && t == DType.F32 ? rounds / 2 : rounds;
   }
 
   boolean isFor(Direction d, Shape s, DType t, int ofAlignment, boolean withGate) {
@@ -212,9 +257,49 @@ final class NormPlan {
     return (int) (h ^ h >>> 32);
   }
 
-  /** Bytes of the parts that sums leave, 16 for each channel and slice. */
+  boolean hasElements() {
+    return values() > 0 && channels > 0;
+  }
+
+  /** Values of a channel. */
+  long values() {
+    return outer * inner;
+  }
+
+  /** Bytes of the parts that sums leave, 16 for each channel and slice; one slice at least. */
   long partBytes() {
-    return 16 * channels * cut.slices;
+    return 16 * channels * Math.max(1, cut.slices);
+  }
+
+  /**
+   * Groups of columns that tickets take at a time: enough tasks for all blocks that are resident.
+   */
+  long phase(int multiprocessors) {
+    long blocks = (long) RESIDENT_BLOCKS * multiprocessors;
+    return Math.max(1, Math.min(cut.groups(), ceiling(blocks, cut.slices)));
+  }
+
+  /** Blocks of a launch that does both halves. */
+  long ticketBlocks(int multiprocessors) {
+    return Math.min((long) RESIDENT_BLOCKS * multiprocessors, 2 * cut.tasks());
+  }
+
+  /** Blocks of a launch of {@link #sums}. */
+  long sumBlocks() {
+    return Math.min(cut.tasks(), MOST_BLOCKS);
+  }
+
+  /** Blocks of a launch of {@link #elements} alone. */
+  long elementBlocks(int multiprocessors) {
+    return elementsInColumns
+        ? sumBlocks()
+        : Math.min(
+            ceiling(outer * channels * inner, THREADS), (long) FLAT_BLOCKS * multiprocessors);
+  }
+
+  /** Blocks of a launch with a thread for each item; one for none. */
+  static long threadBlocks(long items) {
+    return Math.max(1, Math.min(ceiling(items, THREADS), MOST_BLOCKS));
   }
 
   private static long ceiling(long n, long divisor) {

@@ -8,5 +8,14 @@
  * -Dfusednorm.cuda.libcuda=PATH}, or the environment variables {@code FUSEDNORM_CUDA} and {@code
  * FUSEDNORM_CUDA_LIBCUDA}; {@code -Dfusednorm.cuda.memory=4g}, the most bytes to take from a
  * device; of matrix products {@code -Dfusednorm.cuda.cublas} and {@code -Dfusednorm.cuda.tf32}.
+ *
+ * <p>Of normalization: {@code -Dfusednorm.cuda.single-pass=off} leaves out the kernels that hold a
+ * channel on the chip, a kind such as {@code rr_c2} takes that one wherever it fits; {@code
+ * -Dfusednorm.cuda.tickets=false} makes each half of a step a launch of its own. {@code
+ * -Dfusednorm.autotune=true} times once what a shape could do on this GPU and keeps the fastest in
+ * {@code fusednorm/tuning.json} in the user's cache folder ({@code $XDG_CACHE_HOME} or {@code
+ * ~/.cache}), by GPU, driver, kernels, shape and type. Whatever is chosen has the documented
+ * accuracy and the same bits from run to run as long as the choice is the same; single-pass kernels
+ * sum in another order than the others, so that the last bits may differ between choices.
  */
 package org.fusednorm.cuda;

@@ -32,7 +32,7 @@ class CudaProviderTest {
 
   @Test
   void partsAreDriverDevicesAndKernels() {
-    CudaDevice device = new CudaDevice(1, "Example GPU", 90, 3L << 29);
+    CudaDevice device = new CudaDevice(1, "Example GPU", 90, 3L << 29, 132, 227 << 10, 50 << 20, 0);
     List<Part> parts = CudaProvider.parts(new CudaStatus(null, 13000, List.of(device)));
     assertEquals(Part.of("driver", "CUDA 13.0"), parts.get(0));
     assertEquals(

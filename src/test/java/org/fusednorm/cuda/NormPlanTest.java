@@ -109,6 +109,25 @@ class NormPlanTest {
     assertEquals(s.valuesPerChannel(), (c.slices - 1) * c.values() + c.lastValues(), what);
   }
 
+  /** As on the products that stand for the architectures: what S and A of a phase read. */
+  @Test
+  void twoPhasesFitIntoTheL2() {
+    for (int architecture : new int[] {75, 80, 86, 89, 90, 100, 120}) {
+      GpuModel gpu = GpuModel.of(architecture);
+      for (Direction d : Direction.values()) {
+        for (DType t : List.of(DType.F32, DType.BF16)) {
+          for (Shape s : List.of(Shape.nchw(32, 256, 56, 56), Shape.nchw(32, 64, 28, 28))) {
+            NormPlan p = NormPlan.of(d, s, t, 16, false, architecture);
+            long read = s.bytes(t) * (d == Direction.FORWARD ? 1 : 2);
+            long phase = read / p.cut.groups() * p.phase(gpu.multiprocessors());
+            assertTrue(
+                2 * phase <= gpu.cacheBytes(), d + " " + t + " " + s + " sm_" + architecture);
+          }
+        }
+      }
+    }
+  }
+
   @Test
   void emptyData() {
     for (Shape s : List.of(Shape.nc(0, 4), Shape.ncl(2, 3, 0), Shape.nc(3, 0))) {

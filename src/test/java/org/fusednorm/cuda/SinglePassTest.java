@@ -1,0 +1,159 @@
+package org.fusednorm.cuda;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.HashSet;
+import java.util.List;
+import java.util.stream.Stream;
+import org.fusednorm.DType;
+import org.fusednorm.Shape;
+import org.fusednorm.cuda.NormPlan.Direction;
+import org.fusednorm.cuda.NormPlan.Way;
+import org.fusednorm.cuda.SinglePass.Kind;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Which kernel of a single pass is chosen on both sides of every border. */
+class SinglePassTest {
+  private static List<String> ways(Direction d, Shape s, DType t, int alignment, int architecture) {
+    return NormPlan.of(d, s, t, alignment, false, architecture).ways.stream()
+        .map(Way::name)
+        .toList();
+  }
+
+  /** Channels of this many vectors in planes of one or of several. */
+  private static Stream<Shape> channelsOf(long vectors, DType t) {
+    long unit = SinglePass.VECTOR / t.bytes();
+    Shape wide = Shape.ncl(1, 3, vectors * unit);
+    return vectors % 2 == 0
+        ? Stream.of(wide, Shape.nchw(vectors / 2, 5, 2, unit))
+        : Stream.of(wide);
+  }
+
+  /** The capacities in bytes that the table of {@link SinglePass} has. */
+  @ParameterizedTest
+  @CsvSource({
+    "FORWARD, SMALL, 16384",
+    "FORWARD, C1, 65536",
+    "FORWARD, C2, 131072",
+    "FORWARD, C4, 262144",
+    "FORWARD, C8, 524288",
+    "FORWARD, C16, 1048576",
+    "BACKWARD, SMALL, 8192",
+    "BACKWARD, C1, 32768",
+    "BACKWARD, C2, 65536",
+    "BACKWARD, C4, 131072",
+    "BACKWARD, C8, 262144",
+    "BACKWARD, C16, 524288",
+  })
+  void capacity(Direction d, Kind kind, long bytes) {
+    long most = bytes / SinglePass.VECTOR;
+    List<Kind> kinds = List.of(Kind.values());
+    String larger = kind == Kind.C16 ? "tickets" : kinds.get(kind.ordinal() + 1).text();
+    for (DType t : List.of(DType.F32, DType.F16, DType.BF16)) {
+      for (int architecture : new int[] {75, 80, 86, 89, 90, 100, 120}) {
+        boolean there = kind.cluster == 1 || architecture >= 90;
+        boolean largerThere = architecture >= 90 || kind == Kind.SMALL;
+        for (long vectors : new long[] {most - 1, most, most + 1}) {
+          String wanted =
+              vectors <= most ? there ? kind.text() : "tickets" : largerThere ? larger : "tickets";
+          channelsOf(vectors, t)
+              .forEach(
+                  s ->
+                      assertEquals(
+                          wanted,
+                          ways(d, s, t, 16, architecture).get(0),
+                          d + " " + s + " " + t + " sm_" + architecture));
+        }
+      }
+    }
+  }
+
+  @Test
+  void largerClustersAndTheOtherWaysFollow() {
+    Shape s = Shape.nchw(32, 64, 28, 28); // 98 KiB
+    assertEquals(
+        List.of("rr_c2", "rr_c4", "rr_c8", "rr_c16", "tickets", "parts"),
+        ways(Direction.FORWARD, s, DType.F32, 16, 90));
+    assertEquals(List.of("tickets", "parts"), ways(Direction.FORWARD, s, DType.F32, 16, 89));
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // Unaligned; planes of no whole vectors; channels last; a type of 8 bytes.
+    "F32, 8, 5, 3, 16",
+    "F32, 16, 5, 3, 7",
+    "F16, 16, 5, 3, 196",
+    "F32, 16, 64, 32, 1",
+    "F64, 16, 5, 3, 16",
+  })
+  void others(DType t, int alignment, long outer, long channels, long inner) {
+    Shape s = Shape.ncl(outer, channels, inner);
+    for (Direction d : Direction.values()) {
+      for (String way : ways(d, s, t, alignment, 90)) {
+        assertTrue(List.of("tickets", "parts").contains(way), way);
+      }
+    }
+  }
+
+  @Test
+  void oneChannelIsOnePlane() {
+    assertEquals("rr_small", ways(Direction.FORWARD, Shape.nc(64, 1), DType.F32, 16, 90).get(0));
+    assertEquals("parts", ways(Direction.FORWARD, Shape.nc(63, 1), DType.F32, 16, 90).get(0));
+  }
+
+  @Test
+  void vectorsAreCountedIn31Bits() {
+    Shape most = Shape.ncl(1, (1L << 29) - 1, 16); // 4 vectors in a channel
+    Shape more = Shape.ncl(1, 1L << 29, 16);
+    assertEquals("rr_small", ways(Direction.FORWARD, most, DType.F32, 16, 90).get(0));
+    assertEquals(
+        "tickets",
+        ways(Direction.FORWARD, more, DType.F32, 16, 90).get(0).replace("parts", "tickets"));
+    // Blocks too.
+    Shape channels = Shape.ncl(1, 1L << 28, 8);
+    assertFalse(ways(Direction.FORWARD, channels, DType.F32, 16, 90).contains("rr_c8"));
+    assertTrue(ways(Direction.FORWARD, channels, DType.F32, 16, 90).contains("rr_c4"));
+  }
+
+  @Test
+  void gateOfSharedBytesLeavesTheSums() {
+    Shape half = Shape.ncl(4, 3, 12);
+    Shape whole = Shape.ncl(4, 3, 16);
+    NormPlan p = NormPlan.of(Direction.FORWARD, half, DType.F32, 16, true, 90);
+    assertEquals("rr_small", p.ways.get(0).name());
+    assertFalse(p.singleIsWhole);
+    assertEquals("normalize_f32", p.elements);
+    assertTrue(NormPlan.of(Direction.FORWARD, whole, DType.F32, 16, true, 90).singleIsWhole);
+    assertTrue(NormPlan.of(Direction.FORWARD, half, DType.F32, 16, false, 90).singleIsWhole);
+    assertTrue(NormPlan.of(Direction.BACKWARD, half, DType.F32, 16, true, 90).singleIsWhole);
+  }
+
+  @Test
+  void sharesOfBlocksCoverAChannelInWholeWarps() {
+    for (long vectors : new long[] {1, 31, 32, 33, 1000, 4096, 65536}) {
+      for (Way w :
+          NormPlan.of(Direction.FORWARD, Shape.ncl(1, 2, 4 * vectors), DType.F32, 16, false, 90)
+              .ways) {
+        if (w.single() != null) {
+          SinglePass s = w.single();
+          assertEquals(0, s.share % 32);
+          assertTrue(s.share * s.kind.cluster >= vectors);
+          assertTrue(s.share <= s.kind.threads * 8L, s.entry + " " + vectors);
+          assertEquals(2L * s.kind.cluster, s.blocks());
+        }
+      }
+    }
+  }
+
+  @Test
+  void entriesHaveNamesOfTheirOwn() {
+    assertEquals(2 * 3 * Kind.values().length, SinglePass.ENTRIES.size());
+    assertEquals(SinglePass.ENTRIES.size(), new HashSet<>(SinglePass.ENTRIES).size());
+    assertTrue(SinglePass.ENTRIES.contains("rr_backward_bf16_c16"));
+    assertTrue(SinglePass.ENTRIES.contains("rr_forward_f32_small"));
+  }
+}
