@@ -21,6 +21,7 @@ import picocli.CommandLine.Spec;
       TrainCommand.class,
       VerifyCommand.class,
       BenchCommand.class,
+      PlanCommand.class,
       BundleCommand.class
     },
     synopsisSubcommandLabel = "COMMAND",

@@ -40,17 +40,18 @@ usage() {
   verify    every operation of every backend against the reference
   train     the experiments of the paper, with a report
   bench     time, GB/s and fraction of a copy's speed
+  plan      which CUDA kernels a shape runs, with predicted bytes and time
   test      the tests of the CUDA engine on this machine's GPU; options of JUnit's console launcher
             replace the choice of tests, such as: test --select-package=org.fusednorm.cpu
   jmh       the JMH benchmarks: run jmh -l lists them
   version   version and commit of the bundle
-Each of the first four takes --help."
+Each of the first five takes --help."
 }
 
 command=${1:-}
 [ $# = 0 ] || shift
 case $command in
-  info | verify | train | bench)
+  info | verify | train | bench | plan)
     run_java -XX:+UseSerialGC org.fusednorm.cli.Main "$command" "$@"
     ;;
   test)
