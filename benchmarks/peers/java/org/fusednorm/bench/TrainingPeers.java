@@ -13,6 +13,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
 /**
  * Measures the training of {@link Figure1} here, in PyTorch and in NumPy, side by side.
@@ -41,6 +43,7 @@ final class TrainingPeers {
   private final Map<String, Distance> distances = new LinkedHashMap<>();
   private final List<String> skipped = new ArrayList<>();
   private final List<String> load = new ArrayList<>();
+  private final List<Cores> cores = new ArrayList<>();
 
   private TrainingPeers() {}
 
@@ -82,6 +85,7 @@ final class TrainingPeers {
     List<String> order = new ArrayList<>(peers.keySet());
     for (int round = 0; round < rounds; round++) {
       load.add(Files.readString(Path.of("/proc/loadavg")).split(" ")[0]);
+      Cores before = Cores.measure();
       for (String name : order) {
         PeerProcess peer = peers.get(name);
         peer.measure(0.2); // wakes its threads and caches
@@ -91,6 +95,8 @@ final class TrainingPeers {
         }
         measured.computeIfAbsent(name, n -> new ArrayList<>()).add(m);
       }
+      Cores after = Cores.measure();
+      cores.add(before.gain() < after.gain() ? before : after);
       order.add(order.remove(0));
     }
     print();
@@ -158,6 +164,16 @@ final class TrainingPeers {
     return Math.max(a, b);
   }
 
+  /** The median over the rounds in which two threads had a core each; NaN where there are none. */
+  private double onTwoCores(double[] byRound) {
+    double[] v =
+        IntStream.range(0, byRound.length)
+            .filter(i -> cores.get(i).areTwo())
+            .mapToDouble(i -> byRound[i])
+            .toArray();
+    return v.length == 0 ? Double.NaN : median(v);
+  }
+
   private double[] rates(String name) {
     return measured.get(name).stream().mapToDouble(TrainingPeer.Measurement::rate).toArray();
   }
@@ -180,23 +196,29 @@ final class TrainingPeers {
 
   private void print() {
     System.out.println("load average before each round: " + String.join(" ", load));
+    System.out.println(
+        "a second thread's gain in arithmetic, the worse of before and after each round: "
+            + cores.stream()
+                .map(c -> String.format(Locale.ROOT, "%.2f", c.gain()))
+                .collect(Collectors.joining(" ")));
     System.out.printf(
-        "%-12s %8s %8s %8s %6s %14s   %s%n",
-        "library", "steps/s", "least", "most", "cores", "ours / theirs", "version");
+        "%-12s %8s %8s %8s %6s %14s %14s   %s%n",
+        "library", "steps/s", "least", "most", "cores", "ours / theirs", "on two cores", "version");
     for (String name : peers.keySet()) {
       double[] rates = rates(name);
       // Processor time over time: NumPy's single thread gets less than 1 only on a busy machine.
-      double cores =
+      double busy =
           median(measured.get(name).stream().mapToDouble(m -> m.cpu() / m.seconds()).toArray());
       System.out.printf(
           Locale.ROOT,
-          "%-12s %8.0f %8.0f %8.0f %6.2f %14.2f   %s%n",
+          "%-12s %8.0f %8.0f %8.0f %6.2f %14.2f %14.2f   %s%n",
           name,
           median(rates),
           Arrays.stream(rates).min().getAsDouble(),
           Arrays.stream(rates).max().getAsDouble(),
-          cores,
+          busy,
           median(ratios(name)),
+          onTwoCores(ratios(name)),
           peers.get(name).description());
     }
   }
@@ -208,9 +230,13 @@ final class TrainingPeers {
       library.put("version", peers.get(name).description());
       library.put("settings", peers.get(name).settings());
       library.put("stepsPerSecond", median(rates(name)));
+      double rateOnTwo = onTwoCores(rates(name));
+      library.put("stepsPerSecondOnTwoCores", Double.isNaN(rateOnTwo) ? null : rateOnTwo);
       if (!name.equals(OURS)) {
         library.put("oursOverTheirs", median(ratios(name)));
         library.put("oursOverTheirsByRound", ratios(name));
+        double onTwo = onTwoCores(ratios(name));
+        library.put("oursOverTheirsOnTwoCores", Double.isNaN(onTwo) ? null : onTwo);
         library.put("distanceAfter" + TRACED + "Steps", distances.get(name));
       }
       library.put("rounds", measured.get(name));
@@ -229,6 +255,7 @@ final class TrainingPeers {
     all.put("secondsPerMeasurement", seconds);
     all.put("secondsOfWarmup", warmup);
     all.put("loadAverageBeforeRounds", load);
+    all.put("coresInRounds", cores);
     all.put("skipped", skipped);
     all.put("libraries", libraries);
 
