@@ -26,6 +26,12 @@ final class Kernel {
   private int sharedLimit = USUAL_SHARED_BYTES;
   private boolean anyCluster;
 
+  /** Fields of the last launch; the driver takes as many as the struct has. */
+  private int fields;
+
+  /** Threads of a block of the last launch. */
+  private int threads;
+
   Kernel(Launches launches, String entry, CUfunction function) {
     this.launches = launches;
     this.entry = entry;
@@ -86,6 +92,8 @@ final class Kernel {
   }
 
   private int queue(long gridX, int gridY, int block, int sharedBytes) {
+    fields = launches.arguments();
+    threads = block;
     int x = (int) gridX;
     Pointer parameters = launches.parameters();
     return x != gridX
@@ -99,6 +107,16 @@ final class Kernel {
       throw failure(result, gridX, gridY, block, sharedBytes);
     }
     launches.launched(this);
+  }
+
+  /** How many 8-byte fields the last launch gave; 0 before the first. */
+  int fields() {
+    return fields;
+  }
+
+  /** How many threads its blocks had. */
+  int threads() {
+    return threads;
   }
 
   private void raiseSharedLimit(int bytes) {

@@ -216,6 +216,11 @@ final class Launches {
     cursor += 8;
   }
 
+  /** How many there are so far. */
+  int arguments() {
+    return (cursor - FIRST_ARGUMENT) / 8;
+  }
+
   /** Ends the arguments. */
   Pointer parameters() {
     cursor = FIRST_ARGUMENT;

@@ -20,6 +20,15 @@ class CudaEngineTest {
   }
 
   @TestFactory
+  Stream<DynamicTest> devicesAndEntries() throws Exception {
+    Assumptions.assumeFalse(Emulator.onDevice(), "needs two devices of a size");
+    return OnEmulator.tests(
+        Build.PLAIN,
+        Map.of("FUSEDNORM_EMULATOR_MEMORY", "64", "FUSEDNORM_EMULATOR_DEVICES", "2"),
+        List.of(EngineDevices.class));
+  }
+
+  @TestFactory
   Stream<DynamicTest> failures() throws Exception {
     Assumptions.assumeFalse(Emulator.onDevice(), "the machine's own driver fails at its own will");
     return OnEmulator.tests(Build.PLAIN, Map.of(), List.of(EngineFaults.class));

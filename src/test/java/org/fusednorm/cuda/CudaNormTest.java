@@ -44,9 +44,10 @@ class CudaNormTest {
   /** Each half of a step in a launch of its own: the same bits. */
   @Test
   void ticketsSwitchedOff() throws Exception {
-    List<String> with = Emulator.run(Build.PLAIN, Bits.class).lines().toList();
-    List<String> without =
-        Emulator.run(Build.PLAIN, Bits.class, "-Dfusednorm.cuda.tickets=false").lines().toList();
+    String both = "-Dfusednorm.cuda.single-pass=off";
+    String off = "-Dfusednorm.cuda.tickets=false";
+    List<String> with = Emulator.run(Build.PLAIN, Bits.class, both).lines().toList();
+    List<String> without = Emulator.run(Build.PLAIN, Bits.class, both, off).lines().toList();
     int last = with.size() - 1;
     assertEquals(with.subList(0, last), without.subList(0, last));
     if (!Emulator.onDevice()) {
