@@ -95,7 +95,7 @@ class CudaNormTest {
         System.out.println(
             Stream.concat(all, more)
                 .map(tensor -> Integer.toHexString(Arrays.hashCode(tensor.toDoubles())))
-                .collect(Collectors.joining(" ", s + " " + t + " ", "")));
+                .collect(Collectors.joining(" ", "# " + s + " " + t + " ", "")));
         return after - before;
       }
     }
