@@ -17,7 +17,10 @@ import org.fusednorm.host.NativeLibrary;
  * put their sums, in memory of its own, so that a call passes addresses and a range only.
  */
 final class NativeNorm implements NormKernels {
-  /** Above this many bytes of x and y a result would leave the caches before it is read. */
+  /**
+   * Above this many bytes of all that a verb reads and writes, a result would leave the caches
+   * before it is read, and take the place of what is: native/TUNING.md.
+   */
   private static final long STREAM_BYTES = 24L << 20;
 
   /** What kernels may read past the last coefficient. */
@@ -115,7 +118,7 @@ final class NativeNorm implements NormKernels {
     fields[i++] = n.x.type == DType.F32 ? 0 : n.x.type == DType.BF16 ? 1 : 2;
     fields[i++] = n.relu ? 1 : 0;
     fields[i++] = n.per.constants ? 1 : 0;
-    fields[i++] = 2 * l.elements * n.x.width > STREAM_BYTES ? 1 : 0;
+    fields[i++] = n.tensors() * l.elements * n.x.width > STREAM_BYTES ? 1 : 0;
     for (int k = 0; k < 5; k++) {
       fields[i++] = coefficientsAddress + 4L * k * perCoefficient;
     }

@@ -54,6 +54,7 @@ final class NormCall extends Job {
   final Data dy = new Data();
   final Data dx = new Data();
   final Data dResidual = new Data();
+  private final Data[] data = {x, y, residual, dy, dx, dResidual};
   final Channels per = new Channels();
   boolean relu;
 
@@ -83,6 +84,15 @@ final class NormCall extends Job {
 
   Layout layout() {
     return layout;
+  }
+
+  /** How many tensors of the data's size the verb reads or writes. */
+  int tensors() {
+    int n = 0;
+    for (Data d : data) {
+      n += d.isPresent() ? 1 : 0;
+    }
+    return n;
   }
 
   private void open(Tensor data) {
