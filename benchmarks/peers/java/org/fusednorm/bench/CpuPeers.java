@@ -35,6 +35,14 @@ final class CpuPeers {
   /** Loops in Java want their compiler first. */
   private static final int JAVA_WARMUPS = 12;
 
+  /**
+   * Where a call takes microseconds, the JVM's compilers take one of two processors for most of a
+   * second: two threads of any library then got no more done than one.
+   */
+  private static final int SHORT_WARMUPS = 20;
+
+  private static final long SHORT_BYTES = 4 << 20;
+
   private static final int STOPPED = 3;
 
   private final Path work;
@@ -148,7 +156,8 @@ final class CpuPeers {
             .param("type", c.type().name())
             .param("operation", c.operation().toString())
             .forks(1)
-            .warmupIterations(slow ? JAVA_WARMUPS : WARMUPS)
+            .warmupIterations(
+                c.dataBytes() < SHORT_BYTES ? SHORT_WARMUPS : slow ? JAVA_WARMUPS : WARMUPS)
             .warmupTime(ITERATION)
             .measurementIterations(ITERATIONS)
             .measurementTime(ITERATION)

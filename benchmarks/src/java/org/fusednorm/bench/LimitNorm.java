@@ -72,10 +72,13 @@ public class LimitNorm extends NormBenchmark {
 
     private Native() {}
 
-    /** Starts the threads that help, once; they spin until the process ends. */
+    /** Starts the threads that help, once; they spin a little after each call. */
     static native void start(int threads);
 
-    /** y = x, or y = x xor second where its address is not 0. */
+    /**
+     * y = x, or y = x xor second where its address is not 0. Where that of y is 0, nothing is
+     * written.
+     */
     static native void move(boolean streaming, long x, long second, long y, long bytes);
   }
 }
