@@ -79,20 +79,32 @@ struct SavedOut {
   double eps;
   int64_t wide;  // coefficients are F64
 
-  BN_DEVICE void put(int64_t channel, double m, double v) const {
+  // What follows from a channel's mean and variance, given its gamma and beta.
+  struct Numbers {
+    double mean, variance, invstd, center, scale, shift;
+  };
+  BN_DEVICE Numbers numbers(double of_gamma, double of_beta, double m, double v) const {
     const Coefficient type{wide != 0};
     // A constant channel with eps 0 is beta, and its gradient 0.
     const double inverse = v + eps == 0 ? 0 : 1 / sqrt(v + eps);
-    const double a = type.get(gamma, channel, 1) * inverse;
+    const double a = of_gamma * inverse;
     const double c = type.rounded(m);
+    return {m, v, inverse, c, a, of_beta - (m - c) * a};
+  }
+  BN_DEVICE void put(int64_t channel, const Numbers& n) const {
+    const Coefficient type{wide != 0};
     if (mean) {
-      mean[channel] = m;
-      variance[channel] = v;
-      invstd[channel] = inverse;
+      mean[channel] = n.mean;
+      variance[channel] = n.variance;
+      invstd[channel] = n.invstd;
     }
-    type.put(center, channel, c);
-    type.put(scale, channel, a);
-    type.put(shift, channel, type.get(beta, channel, 0) - (m - c) * a);
+    type.put(center, channel, n.center);
+    type.put(scale, channel, n.scale);
+    type.put(shift, channel, n.shift);
+  }
+  BN_DEVICE void put(int64_t channel, double m, double v) const {
+    const Coefficient type{wide != 0};
+    put(channel, numbers(type.get(gamma, channel, 1), type.get(beta, channel, 0), m, v));
   }
   BN_DEVICE void put_count(int64_t n) const {
     if (count) *count = n;
@@ -107,29 +119,37 @@ struct SlopesOut {
   void *slope, *offset;  // null: not wanted
   int64_t wide;
 
-  // Sum of dy xhat, given that of dy (x - c) kReduction.
-  BN_DEVICE double against_xhat(int64_t channel, double dy, double dy_centered) const {
+  // What the forward left of a channel. n is 0 for constant statistics.
+  struct Kept {
+    double n, mean, invstd, c;
+
+    // Sum of dy xhat, given that of dy (x - c) kReduction.
+    BN_DEVICE double against_xhat(double dy, double dy_centered) const {
+      return (dy_centered * kEnlargement + (c - mean) * dy) * invstd;
+    }
+    // See InputGradient. Of constant statistics dx is a dy.
+    BN_DEVICE double slope(double dy_xhat) const { return n == 0 ? 0 : dy_xhat / n * invstd; }
+    BN_DEVICE double offset(double dy, double of_slope) const {
+      return n == 0 ? 0 : dy / n + (c - mean) * of_slope;
+    }
+  };
+  BN_DEVICE Kept kept(int64_t channel) const {
     const Coefficient type{wide != 0};
-    const double c = type.get(center, channel, 0);
-    return (dy_centered * kEnlargement + (c - mean[channel]) * dy) * invstd[channel];
+    return {double(*count), mean[channel], invstd[channel], type.get(center, channel, 0)};
   }
 
-  // See InputGradient.
   BN_DEVICE void put(int64_t channel, double dy, double dy_xhat) const {
     const Coefficient type{wide != 0};
-    const double n = double(*count);
-    const double c = type.get(center, channel, 0);
-    // Of constant statistics: dx is a dy.
-    const double p = n == 0 ? 0 : dy_xhat / n * invstd[channel];
-    const double q = n == 0 ? 0 : dy / n + (c - mean[channel]) * p;
+    const Kept k = kept(channel);
+    const double p = k.slope(dy_xhat);
     type.put(slope, channel, p);
-    type.put(offset, channel, q);
+    type.put(offset, channel, k.offset(dy, p));
   }
 
   // Given the sums of a channel: writes those of dy and dy xhat to `packed`, and slope and offset.
   BN_DEVICE void finish(int64_t channel, int64_t channels, double dy, double dy_centered,
                         double* packed) const {
-    const double dy_xhat = against_xhat(channel, dy, dy_centered);
+    const double dy_xhat = kept(channel).against_xhat(dy, dy_centered);
     packed[channel] = dy;
     packed[channels + channel] = dy_xhat;
     if (slope) put(channel, dy, dy_xhat);

@@ -181,6 +181,11 @@ struct InputGradient {
   struct Constants {
     Coefficients<V, N> forward;
     V minus_p[N], minus_q[N];  // times kReduction
+
+    BN_DEVICE void set(int e, V of_slope, V of_offset) {
+      minus_p[e] = -of_slope;
+      minus_q[e] = -(of_offset * V(kReduction));
+    }
   };
   template <class Units>
   struct Loaded {
@@ -191,8 +196,7 @@ struct InputGradient {
   BN_DEVICE void find(Constants<N>& k, int e, int64_t channel) const {
     k.forward.set(e, load_fresh(center + channel), load_fresh(scale + channel),
                   load_fresh(shift + channel));
-    k.minus_p[e] = -load_fresh(slope + channel);
-    k.minus_q[e] = -(load_fresh(offset + channel) * V(kReduction));
+    k.set(e, load_fresh(slope + channel), load_fresh(offset + channel));
   }
 
   template <class Units>

@@ -22,8 +22,8 @@
 #else
 #define BN_CLUSTERS 0
 #endif
-#define BN_CLUSTER_ENTRY(threads, blocks) \
-  extern "C" __global__ void __launch_bounds__(threads) __cluster_dims__(blocks, 1, 1)
+#define BN_CLUSTER_ENTRY(threads, resident, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, resident) __cluster_dims__(blocks, 1, 1)
 
 // A block's shared array of n values, and the array whose size the launch gives.
 #define BN_SHARED(type, name, n) __shared__ type name[n]
@@ -52,6 +52,10 @@ BN_DEVICE unsigned cluster_rank() { return __clusterRelativeBlockRank(); }
 // memory before the first barrier, nor leave before the last such access.
 BN_DEVICE void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+// The same without order: for "I have started", which waits for no memory.
+BN_DEVICE void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 BN_DEVICE void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -146,6 +150,17 @@ BN_DEVICE PackedHalf load_kept(const PackedHalf* p) {
 BN_DEVICE float load_once(const float* p) { return __ldcs(p); }
 BN_DEVICE uint16_t load_once(const uint16_t* p) { return __ldcs(p); }
 BN_DEVICE double load_once(const double* p) { return __ldcs(p); }
+
+// What was stored before has to be loaded again: it keeps no register.
+BN_DEVICE void from_memory() { asm volatile("" ::: "memory"); }
+
+// Forgets what was computed of it: the compiler would keep that in more registers than this.
+BN_DEVICE void keep_packed(Packed& v) {
+  asm volatile("" : "+r"(v.word[0]), "+r"(v.word[1]), "+r"(v.word[2]), "+r"(v.word[3]));
+}
+
+// Data that is needed later: it comes to L2 meanwhile, and takes no register.
+BN_DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 BN_DEVICE void store(Packed* p, const Packed& v) {
   asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(p), "r"(v.word[0]), "r"(v.word[1]),

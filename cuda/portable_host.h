@@ -15,7 +15,7 @@
 #define BN_ENTRY(threads) void
 #define BN_RESIDENT_ENTRY(threads, blocks) void
 #define BN_CLUSTERS 1
-#define BN_CLUSTER_ENTRY(threads, blocks) void
+#define BN_CLUSTER_ENTRY(threads, resident, blocks) void
 #define __shared__ BN_SHARED_instead_of_raw_shared_memory
 
 #define BN_SHARED(type, name, n)    \
@@ -77,6 +77,10 @@ template <class T>
 inline T load_fresh(const T* p) {
   return *aligned(p);
 }
+inline void from_memory() {}
+inline void keep_packed(Packed&) {}
+// Of whatever address: that is no access.
+inline void prefetch(const void*) {}
 template <class T>
 inline void store(T* p, const T& v) {
   *const_cast<T*>(aligned(p)) = v;

@@ -155,15 +155,17 @@ struct MomentSums {
 
   BN_DEVICE Loaded load(const Units& units, int64_t unit) const { return units.kept(x, unit); }
 
+  // Of N sums each takes every N-th element of a unit.
+  template <int N>
   BN_DEVICE void add(const Units& units, const Constants& constants, const Loaded& in, int64_t,
-                     V (&p)[E], V (&q)[E]) const {
+                     V (&p)[N], V (&q)[N]) const {
     V v[E];
     units.unpack(in, v);
     BN_UNROLL
     for (int e = 0; e < E; ++e) {
       const V d = sub_rn(v[e], constants.k[e]);
-      p[e] = add_rn(p[e], d);
-      q[e] = fma_rn(d, d, q[e]);
+      p[e % N] = add_rn(p[e % N], d);
+      q[e % N] = fma_rn(d, d, q[e % N]);
     }
   }
 
@@ -174,13 +176,16 @@ struct MomentSums {
     q = fma_rn(d, d, q);
   }
 
+  // Not when K was far from the mean, nor when squares overflowed or may have underflowed.
+  static BN_DEVICE bool f32_held(double p, double q, double m2) {
+    const bool constant = p == 0 && q == 0;
+    return constant || (m2 >= q / 16 && q >= 1e-30 && q <= 0x1p1000);
+  }
+
   BN_DEVICE bool finish(const Units& units, const Columns& w, int64_t channel, int64_t slice,
                         int64_t top, double p, double q, bool check) const {
     const double mean = p * (slice + 1 < w.slices ? w.per_values : w.per_rest), m2 = q - p * mean;
-    // Not when K was far from the mean, nor when squares overflowed or may have underflowed.
-    const bool constant = p == 0 && q == 0;
-    const bool exact = constant || (m2 >= q / 16 && q >= 1e-30 && q <= 0x1p1000);
-    if (sizeof(V) == sizeof(float) && check && !exact) return false;
+    if (sizeof(V) == sizeof(float) && check && !f32_held(p, q, m2)) return false;
     double* const part = parts + part_of(w, channel, slice);
     part[0] = double(units.get(x, top)) + mean;
     part[1] = m2 < 0 ? 0 : m2;
@@ -219,8 +224,9 @@ struct GradientSums {
     return {units.kept(x, unit), units.kept(dy, unit)};
   }
 
+  template <int N>
   BN_DEVICE void add(const Units& units, const Constants& k, const Loaded& in, int64_t unit,
-                     V (&p)[E], V (&q)[E]) const {
+                     V (&p)[N], V (&q)[N]) const {
     V v[E], g[E];
     units.unpack(in.x, v);
     units.unpack(in.dy, g);
@@ -230,8 +236,8 @@ struct GradientSums {
       const V centered = k.centered(e, v[e]);
       const bool pass = relu && !gate ? passes(k.normalized(e, centered)) : bits >> e & 1;
       const V gated = pass ? g[e] : 0;
-      p[e] = add_rn(p[e], gated);
-      q[e] = fma_rn(gated, centered, q[e]);
+      p[e % N] = add_rn(p[e % N], gated);
+      q[e % N] = fma_rn(gated, centered, q[e % N]);
     }
   }
 
@@ -248,10 +254,13 @@ struct GradientSums {
     q = fma_rn(gated, (double(v) - double(center[channel])) * kReduction, q);
   }
 
+  static BN_DEVICE bool f32_held(double p, double q) {
+    return fabs(p) <= 0x1p1000 && fabs(q) <= 0x1p1000;
+  }
+
   BN_DEVICE bool finish(const Units&, const Columns& w, int64_t channel, int64_t slice, int64_t,
                         double p, double q, bool check) const {
-    const bool finite = fabs(p) <= 0x1p1000 && fabs(q) <= 0x1p1000;
-    if (sizeof(V) == sizeof(float) && check && !finite) return false;
+    if (sizeof(V) == sizeof(float) && check && !f32_held(p, q)) return false;
     double* const part = parts + part_of(w, channel, slice);
     part[0] = p;
     part[1] = q;

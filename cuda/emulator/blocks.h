@@ -13,6 +13,7 @@ unsigned cluster_rank();
 
 // A barrier of all threads of the cluster in two halves.
 void cluster_arrive(EMULATOR_PLACE);
+void cluster_arrive_relaxed(EMULATOR_PLACE);
 void cluster_wait(EMULATOR_PLACE);
 inline void cluster_barrier(EMULATOR_PLACE) {
   cluster_arrive(at);

@@ -142,6 +142,7 @@ void start(Cluster& c, uint64_t number) {
   c.live = unsigned(c.threads.size());
   c.arrived = 0;
   c.barriers = 0;
+  c.relaxed = false;
   for (unsigned rank = 0; rank < c.blocks.size(); ++rank) {
     Block& b = c.blocks[rank];
     const Coordinates within = coordinates(rank, of);

@@ -107,6 +107,7 @@ struct Cluster {
   std::vector<Thread> threads;
   std::vector<std::unique_ptr<SharedMemory>> shared;
   unsigned live, arrived;
+  bool relaxed;       // somebody arrived so at the barrier under way
   uint64_t barriers;  // completed ones
   ClusterOrder order;
 };

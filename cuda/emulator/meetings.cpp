@@ -184,7 +184,7 @@ void* dynamic_shared_array() { return running->block->shared->dynamic(); }
 unsigned cluster_size() { return unsigned(running->block->cluster->blocks.size()); }
 unsigned cluster_rank() { return running->block->rank; }
 
-void cluster_arrive(Place at) {
+static void arrive_at_cluster(Place at, bool relaxed) {
   Thread& t = *running;
   Cluster& c = *t.block->cluster;
   progress();
@@ -192,16 +192,21 @@ void cluster_arrive(Place at) {
     fault("second cluster_arrive without a wait at %s:%d", at.file, at.line);
   t.arrived_at_cluster = true;
   t.arrival = c.barriers;
+  c.relaxed |= relaxed;
   ++c.arrived;
   check_cluster_without(c);
   if (c.arrived < c.threads.size()) return;
   c.arrived = 0;
   ++c.barriers;
-  order_cluster_barrier(c);
+  order_cluster_barrier(c, c.relaxed);
+  c.relaxed = false;
   for (Thread& other : c.threads) {
     if (other.doing == Doing::kAtClusterBarrier) wake(other);
   }
 }
+
+void cluster_arrive(Place at) { arrive_at_cluster(at, false); }
+void cluster_arrive_relaxed(Place at) { arrive_at_cluster(at, true); }
 
 void cluster_wait(Place at) {
   Thread& t = *running;

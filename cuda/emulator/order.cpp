@@ -113,10 +113,13 @@ void order_block_barrier(Block& b) {
   }
 }
 
-void order_cluster_barrier(Cluster& c) {
+void order_cluster_barrier(Cluster& c, bool relaxed) {
   if (!checked) return;
-  c.order.before_last = c.order.last;
-  c.order.last = ++now;
+  const uint64_t before = c.order.newest;
+  c.order.newest = ++now;
+  if (relaxed) return;
+  c.order.before_last = before;
+  c.order.last = now;
   Knowledge all;
   for (const Block& b : c.blocks) all.join(b.order.known);
   for (const Thread& t : c.threads) all.join(t.order.known);

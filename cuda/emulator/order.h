@@ -6,7 +6,8 @@
 // come before one's own.
 //
 //   block barrier      every thread of the block knows the whole block up to then
-//   cluster barrier    likewise all blocks of the cluster, but for accesses after the arrival
+//   cluster barrier    likewise all blocks of the cluster, but for accesses after the arrival;
+//                      nothing where a thread arrived relaxed
 //   warp barrier       the lanes of the mask know each other up to then
 //   release, acquire   the acquiring thread knows what the releasing one did and knew; a fence and
 //                      relaxed atomics or volatile accesses do the same in two steps
@@ -52,7 +53,8 @@ struct BlockOrder {
 };
 
 struct ClusterOrder {
-  uint64_t last = 0, before_last = 0;  // barriers
+  uint64_t last = 0, before_last = 0;  // a barrier that orders, and any before it
+  uint64_t newest = 0;                 // of any
 };
 
 uint64_t clock_now();
@@ -62,7 +64,8 @@ void order_launch();
 void order_start(Thread& t);
 void order_start(Block& b);
 void order_block_barrier(Block& b);
-void order_cluster_barrier(Cluster& c);
+// relaxed: one that orders nothing.
+void order_cluster_barrier(Cluster& c, bool relaxed);
 void order_warp_barrier(Block& b, unsigned warp, unsigned mask);
 void order_fence(Thread& t);
 void order_acquire(Thread& t, const void* p);

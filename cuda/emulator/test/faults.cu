@@ -244,7 +244,7 @@ KERNEL(bad_volatile_waits_for_nobody) {
 // ---- clusters of two blocks ----
 
 #if BN_CLUSTERS
-#define CLUSTER_KERNEL(name) BN_CLUSTER_ENTRY(64, 2) name(const Args g)
+#define CLUSTER_KERNEL(name) BN_CLUSTER_ENTRY(64, 1, 2) name(const Args g)
 
 BN_DEVICE void exchange(const Args& g, bool before, bool after, bool early) {
   BN_SHARED(float, s, 64);
@@ -259,6 +259,26 @@ BN_DEVICE void exchange(const Args& g, bool before, bool after, bool early) {
   g.p[HERE] = v;
 }
 CLUSTER_KERNEL(good_cluster) { exchange(g, true, true, false); }
+// A relaxed barrier says that the peer has started; what is written to it is ordered by the next.
+BN_DEVICE void push(const Args& g, bool relaxed) {
+  BN_SHARED(float, s, 64);
+  cluster_arrive_relaxed();
+  cluster_wait();
+  cluster_peer(s, cluster_rank() ^ 1)[ME] = float(HERE);
+  relaxed ? cluster_arrive_relaxed() : cluster_arrive();
+  cluster_wait();
+  g.p[HERE] = s[ME];
+}
+CLUSTER_KERNEL(good_relaxed_start) { push(g, false); }
+CLUSTER_KERNEL(bad_relaxed_orders_nothing) { push(g, true); }
+// What was read between a relaxed arrival and its wait comes before what follows the next barrier.
+CLUSTER_KERNEL(good_read_within_relaxed_barrier) {
+  cluster_arrive_relaxed();
+  const float v = g.p[(HERE & ~127) + ME];
+  cluster_wait();
+  cluster_barrier();
+  if (cluster_rank() == 0) g.p[HERE] = v + 1;
+}
 CLUSTER_KERNEL(bad_no_first_cluster_barrier) { exchange(g, false, true, false); }
 CLUSTER_KERNEL(bad_peer_ends_early) { exchange(g, true, false, false); }
 CLUSTER_KERNEL(bad_read_after_arrival) { exchange(g, true, false, true); }

@@ -70,6 +70,7 @@ const std::map<std::string, std::string> expected = {
     {"bad_waits_for_nobody", "deadlock, every thread waits"},
     {"bad_volatile_waits_for_nobody", "deadlock, every thread waits"},
     {"bad_no_first_cluster_barrier", "before the first cluster barrier"},
+    {"bad_relaxed_orders_nothing", "race on shared memory"},
     {"bad_peer_ends_early", "which has ended"},
     {"bad_read_within_barrier", "race on shared memory"},
     {"bad_read_after_arrival", "race on shared memory"},
@@ -81,6 +82,7 @@ const std::multimap<std::string, std::string> also = {
     {"bad_missing_barrier", "race on shared memory"},
     {"bad_shuffle_as_warp_barrier", "uninitialised: read of 4 bytes"},
     {"bad_behind_shared", "race on shared memory"},
+    {"bad_relaxed_orders_nothing", "of the cluster ends, not ordered after"},
     {"bad_peer_ends_early", "of the cluster ends, not ordered after"},
 };
 

@@ -1,0 +1,343 @@
+// A training step's half in one pass over the data, where planes are whole vectors of 16 bytes
+// (NCHW): a cluster of blocks holds one channel in its registers, reads it once, adds up, and
+// writes the result. Forward and backward are what forward.cu and backward.cu say.
+//
+//   entry                          block  cluster  bytes of a channel, at most
+//                                                  forward     backward
+//   rr_*_f32, _f16, _bf16 _small   128    1        16 KB       8 KB
+//                         _c1      512    1        64 KB       32 KB
+//                         _c2      512    2        128 KB      64 KB
+//                         _c4      512    4        256 KB      128 KB
+//                         _c8      512    8        512 KB      256 KB
+//                         _c16     512    16       1 MB        512 KB
+//
+// Addresses are multiples of 16, planes whole vectors and, where a forward keeps a gate, whole
+// bytes of it; the tensor has less than 2^31 vectors. _c2 and above exist for GPUs with clusters
+// (sm_90 and newer), _c16 takes more than every one of them grants.
+//
+// Block contract: a grid of clusters, one for each channel; blocks of a cluster wait for each
+// other, no cluster waits for another one. Results are valid when the launch is over; y may be x or
+// the residual, dx may be dy or x, and dResidual dy. Bytes moved: forward reads x and the residual
+// and writes y, backward reads x and dy and writes dx and dResidual, each once, and a bit for each
+// element where there is a gate (which backward reads a second time, from a cache). With `parts`
+// only the sums are taken: mean and M2, or the two sums, of each channel, to the same bits.
+//
+// Values are shifted by the channel's first one, or centered; a thread's sums are F32, what is
+// above F64. Where F32 could not hold them the cluster takes its channel again in F64, from memory.
+
+#include "single_pass.cuh"
+
+// How a channel is cut, in vectors.
+struct Planes {
+  int64_t units;  // of a channel
+  int64_t share;  // of a block, whole warps; the last ones may have fewer or none
+  int64_t inner;  // of a plane
+  int64_t channels;
+  int64_t magic;          // 2^32 / inner, rounded up
+  int64_t step_position;  // as many units on as a block has threads: modulo inner,
+  int64_t step_address;   // and as the distance where position does not reach inner
+  int64_t values;         // of a channel
+  double per_value;       // 1 / values
+};
+
+// Where a thread stands in its block's part of a channel.
+template <int kBlock>
+struct Place {
+  uint32_t address, position;
+  int left;  // units of the block from this thread's on
+
+  BN_DEVICE Place(const Planes& w, uint32_t channel, uint32_t rank) {
+    const uint32_t share = uint32_t(w.share), inner = uint32_t(w.inner);
+    const uint32_t unit = rank * share + threadIdx.x;
+    const uint32_t outer = uint32_t(uint64_t(unit) * uint64_t(w.magic) >> 32);
+    position = unit - outer * inner;
+    address = (outer * uint32_t(w.channels) + channel) * inner + position;
+    const int rest = int(w.units) - int(rank * share);
+    left = (rest < int(share) ? rest : int(share)) - int(threadIdx.x);
+  }
+  // Whether the thread has an i-th unit.
+  BN_DEVICE bool has(int i) const { return left > i * kBlock; }
+  BN_DEVICE void advance(const Planes& w) {
+    address += uint32_t(w.step_address);
+    position += uint32_t(w.step_position);
+    if (position >= uint32_t(w.inner)) {
+      position -= uint32_t(w.inner);
+      address += uint32_t((w.channels - 1) * w.inner);
+    }
+  }
+};
+
+// Vectors that the thread which finishes a channel puts aside, to have registers for that.
+constexpr int kAside = 4;
+
+struct PlanesForwardArgs {
+  const void *x, *residual;  // the second one null: none
+  void* y;
+  uint8_t* gate;  // null: none
+  double* parts;  // not null: mean and M2 of each channel go here, and that is all
+  SavedOut saved;
+  int64_t relu;
+  Planes planes;
+};
+
+template <class Format, int kBlock, int kCluster>
+BN_DEVICE void rr_forward(const PlanesForwardArgs& g) {
+  using Units = VectorsOf<Format>;
+  using Together = Meeting<kBlock, kCluster>;
+  constexpr int E = Units::kElements, kHeld = 8;
+  BN_SHARED(double, scratch, Together::kScratch);
+  BN_SHARED(float, found, 4);
+  BN_SHARED(Packed, aside, kAside);
+  const Together together{scratch};
+  together.start();
+  const Units units{};
+  const Planes& w = g.planes;
+  const uint32_t rank = rank_in_cluster<kCluster>(), channel = blockIdx.x / kCluster;
+  const Place<kBlock> start(w, channel, rank);
+
+  Packed held[kHeld];
+  {
+    Place<kBlock> at = start;
+    BN_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (start.has(i)) {
+        held[i] = units.once(g.x, at.address);
+        if (g.residual) prefetch((const Packed*)g.residual + at.address);
+      }
+      at.advance(w);
+    }
+  }
+  const int64_t top = int64_t(channel) * w.inner * E;
+  const float first = units.get(g.x, top);
+  const Coefficient narrow{false};
+  const float gamma = float(narrow.get(g.saved.gamma, channel, 1));
+  const float beta = float(narrow.get(g.saved.beta, channel, 0));
+
+  const MomentSums<Units> sums{g.x, nullptr};
+  float some_p[4] = {0, 0, 0, 0}, some_q[4] = {0, 0, 0, 0};
+  typename MomentSums<Units>::Constants k;
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) k.k[e] = first;
+  BN_UNROLL
+  for (int i = 0; i < kHeld; ++i) {
+    if (start.has(i)) sums.add(units, k, held[i], 0, some_p, some_q);
+  }
+  BN_UNROLL
+  for (int i = 0; i < kHeld; ++i) keep_packed(held[i]);
+  double p = sum_of(some_p), q = sum_of(some_q);
+  BN_UNROLL_BY(1)
+  for (int time = 0; time < 2; ++time) {
+    together.add(time, p, q);
+    if (threadIdx.x == 0) {
+      BN_UNROLL
+      for (int i = 0; i < kAside; ++i) aside[i] = held[i];
+      from_memory();
+      const double shift = p * w.per_value, m2 = q - p * shift;
+      found[3] = time > 0 || sums.f32_held(p, q, m2);
+      const double mean = double(first) + shift, rest = m2 < 0 ? 0 : m2;
+      if (g.parts) {
+        if (rank == 0) {
+          g.parts[2 * int64_t(channel)] = mean;
+          g.parts[2 * int64_t(channel) + 1] = rest;
+        }
+      } else {
+        const SavedOut::Numbers n = g.saved.numbers(gamma, beta, mean, rest / double(w.values));
+        if (rank == 0) {
+          g.saved.put(channel, n);
+          if (channel == 0) g.saved.put_count(w.values);
+        }
+        found[0] = float(n.center);
+        found[1] = float(n.scale);
+        found[2] = float(n.shift);
+      }
+      from_memory();
+      BN_UNROLL
+      for (int i = 0; i < kAside; ++i) held[i] = aside[i];
+    }
+    __syncthreads();
+    if (found[3] != 0) break;
+    p = q = 0;
+    Place<kBlock> at(w, channel, rank);
+    BN_UNROLL_BY(1)
+    for (; at.left > 0; at.left -= kBlock) {
+      BN_UNROLL_BY(1)
+      for (int e = 0; e < E; ++e) {
+        sums.add_exactly(units, channel, top, int64_t(at.address) * E + e, p, q);
+      }
+      at.advance(w);
+    }
+  }
+  if (g.parts) return;
+
+  const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
+                               nullptr, nullptr,    nullptr, g.relu != 0};
+  Coefficients<float, E> coefficients;
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) coefficients.set(e, found[0], found[1], found[2]);
+  Place<kBlock> at = start;
+  BN_UNROLL
+  for (int i = 0; i < kHeld; i += 2) {
+    Normalize<float>::Loaded<Units> in[2];
+    uint32_t address[2];
+    BN_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      in[j].x = held[i + j];
+      address[j] = at.address;
+      if (g.residual && start.has(i + j)) in[j].residual = units.once(g.residual, at.address);
+      at.advance(w);
+    }
+    BN_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const bool on = start.has(i + j);
+      const unsigned bits = on ? apply.put(units, address[j], in[j], coefficients) : 0;
+      apply.put_gate<E>(address[j], bits, on);
+    }
+  }
+}
+
+struct PlanesBackwardArgs {
+  const void *x, *dy;
+  void *dx, *residual;  // the gradient of the residual null: none
+  const uint8_t* gate;  // null: none kept
+  const void* shift;
+  double* parts;   // not null: the two sums of each channel go here, and that is all
+  double* packed;  // sums of dy, sums of dy xhat
+  SlopesOut slopes;
+  int64_t relu;
+  Planes planes;
+};
+
+template <class Format, int kBlock, int kCluster>
+BN_DEVICE void rr_backward(const PlanesBackwardArgs& g) {
+  using Units = VectorsOf<Format>;
+  using Together = Meeting<kBlock, kCluster>;
+  constexpr int E = Units::kElements, kHeld = 4;
+  BN_SHARED(double, scratch, Together::kScratch);
+  BN_SHARED(float, found, 3);
+  BN_SHARED(Packed, aside, kAside);
+  const Together together{scratch};
+  together.start();
+  const Units units{};
+  const Planes& w = g.planes;
+  const uint32_t rank = rank_in_cluster<kCluster>(), channel = blockIdx.x / kCluster;
+  const Place<kBlock> start(w, channel, rank);
+
+  typename GradientSums<Units>::Loaded held[kHeld];
+  {
+    Place<kBlock> at = start;
+    BN_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (start.has(i)) {
+        held[i].x = units.once(g.x, at.address);
+        held[i].dy = units.once(g.dy, at.address);
+      }
+      at.advance(w);
+    }
+  }
+  const float* const center = (const float*)g.slopes.center;
+  const float* const scale = (const float*)g.slopes.scale;
+  const float* const shift = (const float*)g.shift;
+  InputGradient<float>::Constants<E> k;
+  const auto find = [&] {
+    const float c = load_shared_by_many(center + channel);
+    const float a = load_shared_by_many(scale + channel);
+    const float b = load_shared_by_many(shift + channel);
+    BN_UNROLL
+    for (int e = 0; e < E; ++e) k.forward.set(e, c, a, b);
+  };
+  find();
+  const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
+  float some_p[4] = {0, 0, 0, 0}, some_q[4] = {0, 0, 0, 0};
+  {
+    Place<kBlock> at = start;
+    BN_UNROLL
+    for (int i = 0; i < kHeld; ++i) {
+      if (start.has(i)) sums.add(units, k.forward, held[i], at.address, some_p, some_q);
+      at.advance(w);
+    }
+  }
+  BN_UNROLL
+  for (int i = 0; i < kHeld; ++i) {
+    keep_packed(held[i].x);
+    keep_packed(held[i].dy);
+  }
+  double p = sum_of(some_p), q = sum_of(some_q);
+  BN_UNROLL_BY(1)
+  for (int time = 0; time < 2; ++time) {
+    together.add(time, p, q);
+    if (threadIdx.x == 0) {
+      BN_UNROLL
+      for (int i = 0; i < kAside; ++i) aside[i] = held[i].dy;
+      from_memory();
+      found[2] = time > 0 || sums.f32_held(p, q);
+      if (g.parts) {
+        if (rank == 0) {
+          g.parts[2 * int64_t(channel)] = p;
+          g.parts[2 * int64_t(channel) + 1] = q;
+        }
+      } else {
+        const SlopesOut::Kept kept = g.slopes.kept(channel);
+        const double dy_xhat = kept.against_xhat(p, q), slope = kept.slope(dy_xhat);
+        if (rank == 0) {
+          g.packed[channel] = p;
+          g.packed[w.channels + channel] = dy_xhat;
+        }
+        found[0] = float(slope);
+        found[1] = float(kept.offset(p, slope));
+      }
+      from_memory();
+      BN_UNROLL
+      for (int i = 0; i < kAside; ++i) held[i].dy = aside[i];
+    }
+    __syncthreads();
+    if (found[2] != 0) break;
+    p = q = 0;
+    Place<kBlock> at(w, channel, rank);
+    BN_UNROLL_BY(1)
+    for (; at.left > 0; at.left -= kBlock) {
+      BN_UNROLL_BY(1)
+      for (int e = 0; e < E; ++e) {
+        sums.add_exactly(units, channel, 0, int64_t(at.address) * E + e, p, q);
+      }
+      at.advance(w);
+    }
+  }
+  if (g.parts) return;
+
+  const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
+                                   nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
+  // The compiler spills if these stay where they are, and for 16 bits if they do not.
+  if (E == 4) find();
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) k.set(e, found[0], found[1]);
+  Place<kBlock> at(w, channel, rank);
+  BN_UNROLL
+  for (int i = 0; i < kHeld; ++i) {
+    if (start.has(i)) apply.put(units, at.address, {held[i].x, held[i].dy}, k);
+    at.advance(w);
+  }
+}
+
+#define OF_TYPE(ENTRY, type, Format, suffix, block, cluster)                   \
+  ENTRY rr_forward_##type##_##suffix(BN_ARGUMENTS(PlanesForwardArgs) args) {   \
+    rr_forward<Format, block, cluster>(args);                                  \
+  }                                                                            \
+  ENTRY rr_backward_##type##_##suffix(BN_ARGUMENTS(PlanesBackwardArgs) args) { \
+    rr_backward<Format, block, cluster>(args);                                 \
+  }
+#define OF_EACH_TYPE(ENTRY, suffix, block, cluster) \
+  OF_TYPE(ENTRY, f32, F32, suffix, block, cluster)  \
+  OF_TYPE(ENTRY, f16, F16, suffix, block, cluster)  \
+  OF_TYPE(ENTRY, bf16, BF16, suffix, block, cluster)
+
+OF_EACH_TYPE(BN_RESIDENT_ENTRY(128, 8), small, 128, 1)
+OF_EACH_TYPE(BN_RESIDENT_ENTRY(512, 2), c1, 512, 1)
+#if BN_CLUSTERS
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(512, 2, 2), c2, 512, 2)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(512, 2, 4), c4, 512, 4)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(512, 2, 8), c8, 512, 8)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(512, 2, 16), c16, 512, 16)
+#endif
+
+#undef OF_EACH_TYPE
+#undef OF_TYPE
