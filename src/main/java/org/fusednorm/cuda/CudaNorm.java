@@ -408,7 +408,7 @@ final class CudaNorm {
     k.arg(x).arg(dy).arg(dx).arg(dResidual).arg(gate).arg(s.shift().address());
     k.arg(parts).arg(packed);
     slopes(k, s, 0);
-    return single(k.arg(flag(f == Activation.RELU)).arg(plan.channels), plan);
+    return single(k.arg(flag(f == Activation.RELU)), plan);
   }
 
   /** Launches one of the entries of {@code backward.cu}: struct BackwardArgs. */

@@ -4,6 +4,7 @@ import static org.fusednorm.testing.Values.normal;
 import static org.fusednorm.testing.Values.tensor;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -26,6 +27,8 @@ import org.junit.jupiter.api.TestFactory;
 
 /** The normalization kernels through the engine, each group in a JVM on the emulator. */
 class CudaNormTest {
+  private static final String FORCED = "-Dfusednorm.cuda.single-pass=";
+
   @TestFactory
   Stream<DynamicTest> smallShapesUnderSeveralSchedules() throws Exception {
     return tests(Build.CHECKED, EngineNorm.class, "-Dshapes=small");
@@ -99,6 +102,28 @@ class CudaNormTest {
         return after - before;
       }
     }
+  }
+
+  /**
+   * A channel in the registers of a cluster, some blocks of which have next to nothing or nothing.
+   */
+  @TestFactory
+  Stream<DynamicTest> clustersUnderSeveralSchedules() throws Exception {
+    List<DynamicTest> all = new ArrayList<>();
+    for (String kind : List.of("rr_small", "rr_c1", "rr_c2", "rr_c4")) {
+      tests(Build.CHECKED, EngineNorm.class, "-Dshapes=3x3x16,9x2x128", FORCED + kind)
+          .forEach(all::add);
+    }
+    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x1x128", FORCED + "rr_c8").forEach(all::add);
+    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x1x128", FORCED + "rr_c16").forEach(all::add);
+    return all.stream();
+  }
+
+  /** Channels of as many vectors as each cluster holds, and one more; by the rule's choice. */
+  @TestFactory
+  Stream<DynamicTest> channelsAsLargeAsClustersHold() throws Exception {
+    String f32 = "32x2x128,41x2x100,64x2x256,241x2x68,128x2x256,129x2x508,256x1x256,257x1x1020";
+    return tests(Build.PLAIN, EngineNorm.class, "-Dshapes=" + f32 + ",large");
   }
 
   private static Stream<DynamicTest> tests(Build build, Class<?> part, String... options)

@@ -66,11 +66,21 @@ class EngineNorm {
   }
 
   private static boolean small() {
-    return System.getProperty("shapes").equals("small");
+    return !System.getProperty("shapes").equals("large") && !OTHERS.endsWith("large");
   }
+
+  /** Shapes that a test names, 2x3x16,4x1x8: outer, channels, inner; "large" at the end. */
+  private static final String OTHERS =
+      System.getProperty("shapes", "").contains("x") ? System.getProperty("shapes") : "";
 
   /** Outer, channels, inner. */
   private static List<long[]> shapes() {
+    if (!OTHERS.isEmpty()) {
+      return Stream.of(OTHERS.split(","))
+          .filter(s -> s.contains("x"))
+          .map(s -> Stream.of(s.split("x")).mapToLong(Long::parseLong).toArray())
+          .toList();
+    }
     return small()
         ? List.of(
             new long[] {8, 1, 1}, // one column of scalars, folded to a plane
@@ -99,7 +109,11 @@ class EngineNorm {
     for (long[] s : shapes()) {
       Shape shape = s[2] == 1 ? Shape.nc(s[0], s[1]) : Shape.ncl(s[0], s[1], s[2]);
       for (DType t : List.of(DType.F32, DType.F16, DType.BF16, DType.F64)) {
-        for (int offset : t == DType.F64 || !small() ? new int[] {0} : new int[] {0, 1, 4}) {
+        if (t == DType.F64 && !OTHERS.isEmpty()) {
+          continue; // named for kernels of the others
+        }
+        boolean aligned = t == DType.F64 || !small() || !OTHERS.isEmpty();
+        for (int offset : aligned ? new int[] {0} : new int[] {0, 1, 4}) {
           for (Activation f : Activation.values()) {
             for (boolean residual : new boolean[] {false, true}) {
               all.add(new Case(shape, t, offset, f, residual));
