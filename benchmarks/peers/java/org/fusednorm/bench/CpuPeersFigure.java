@@ -90,13 +90,13 @@ final class CpuPeersFigure {
 
   private static JFreeChart panel(String title, List<PeerSummary> summaries, boolean legend) {
     DefaultCategoryDataset data = new DefaultCategoryDataset();
+    double largest = 0;
     for (String contender : COLORS.keySet()) {
       for (PeerSummary s : summaries) {
         PeerSummary.Entry e = s.entries().get(contender);
-        data.addValue(
-            e == null ? null : 100 * e.ofLimit(),
-            contender,
-            s.norm().shapeText().replace(":", " "));
+        Double percent = e == null ? null : 100 * e.ofLimit();
+        largest = Math.max(largest, percent == null ? 0 : percent);
+        data.addValue(percent, contender, s.norm().shapeText().replace(":", " "));
       }
     }
     BarRenderer renderer = new BarRenderer();
@@ -111,7 +111,7 @@ final class CpuPeersFigure {
       renderer.setSeriesPaint(i, COLORS.get((String) data.getRowKey(i)));
     }
     NumberAxis y = new NumberAxis("% of the memory's limit");
-    y.setRange(0, 110);
+    y.setRange(0, Math.max(100, largest) + 10);
     y.setTickUnit(new NumberTickUnit(20));
     y.setLabelFont(font(Font.PLAIN, 12));
     y.setTickLabelFont(font(Font.PLAIN, 11));
