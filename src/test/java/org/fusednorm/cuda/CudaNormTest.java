@@ -44,6 +44,11 @@ class CudaNormTest {
     return tests(Build.PLAIN, EngineNormHard.class);
   }
 
+  @TestFactory
+  Stream<DynamicTest> mergesAndCommits() throws Exception {
+    return tests(Build.CHECKED, EngineMerges.class);
+  }
+
   /** Each half of a step in a launch of its own: the same bits. */
   @Test
   void ticketsSwitchedOff() throws Exception {
