@@ -43,6 +43,10 @@ class EngineNorm {
   /** Values nearer to 0 than this may be gated one way or the other: they get no gradient. */
   private static final double NEAR_GATE = 1e-3;
 
+  /** Shapes that a test names: outer, channels, inner, as in 2x3x16,4x1x8; at its end large. */
+  private static final String NAMED =
+      System.getProperty("shapes").contains("x") ? System.getProperty("shapes") : "";
+
   private static Backend cuda;
   private static Backend reference;
 
@@ -66,17 +70,13 @@ class EngineNorm {
   }
 
   private static boolean small() {
-    return !System.getProperty("shapes").equals("large") && !OTHERS.endsWith("large");
+    return !System.getProperty("shapes").endsWith("large");
   }
-
-  /** Shapes that a test names, 2x3x16,4x1x8: outer, channels, inner; "large" at the end. */
-  private static final String OTHERS =
-      System.getProperty("shapes", "").contains("x") ? System.getProperty("shapes") : "";
 
   /** Outer, channels, inner. */
   private static List<long[]> shapes() {
-    if (!OTHERS.isEmpty()) {
-      return Stream.of(OTHERS.split(","))
+    if (!NAMED.isEmpty()) {
+      return Stream.of(NAMED.split(","))
           .filter(s -> s.contains("x"))
           .map(s -> Stream.of(s.split("x")).mapToLong(Long::parseLong).toArray())
           .toList();
@@ -109,10 +109,10 @@ class EngineNorm {
     for (long[] s : shapes()) {
       Shape shape = s[2] == 1 ? Shape.nc(s[0], s[1]) : Shape.ncl(s[0], s[1], s[2]);
       for (DType t : List.of(DType.F32, DType.F16, DType.BF16, DType.F64)) {
-        if (t == DType.F64 && !OTHERS.isEmpty()) {
+        if (t == DType.F64 && !NAMED.isEmpty()) {
           continue; // named for kernels of the others
         }
-        boolean aligned = t == DType.F64 || !small() || !OTHERS.isEmpty();
+        boolean aligned = t == DType.F64 || !small() || !NAMED.isEmpty();
         for (int offset : aligned ? new int[] {0} : new int[] {0, 1, 4}) {
           for (Activation f : Activation.values()) {
             for (boolean residual : new boolean[] {false, true}) {
