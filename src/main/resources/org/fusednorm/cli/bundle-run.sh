@@ -44,6 +44,7 @@ usage() {
   test      the tests of the CUDA engine on this machine's GPU; options of JUnit's console launcher
             replace the choice of tests, such as: test --select-package=org.fusednorm.cpu
   jmh       the JMH benchmarks: run jmh -l lists them
+  class     a main class of the bundle, such as: class org.fusednorm.cuda.GpuNorm
   version   version and commit of the bundle
 Each of the first five takes --help."
 }
@@ -68,6 +69,13 @@ case $command in
     ;;
   jmh)
     run_java org.openjdk.jmh.Main "$@"
+    ;;
+  class)
+    [ $# -gt 0 ] || {
+      echo "fusednorm: class needs the name of a class" >&2
+      exit 2
+    }
+    run_java "$@"
     ;;
   version)
     while read -r line; do echo "fusednorm $line"; done <"$home/version"
