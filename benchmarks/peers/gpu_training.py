@@ -121,7 +121,7 @@ class Layers:
         f32 = dict(device=device, dtype=torch.float32)
         self.xs, self.dys, self.bns, self.parameters = [], [], [], []
         for channels, side, count in LAYERS:
-            side = side * image // 224
+            side = max(1, side * image // 224)
             for _ in range(count):
                 extents = (batch, channels, side, side)
                 x = torch.randn(extents, device=device).to(dtype).requires_grad_(True)

@@ -129,7 +129,7 @@ public final class GpuTraining {
       Scalar momentum = memory.scalar(0.1);
       for (int[] layer : LAYERS) {
         for (int i = 0; i < layer[2]; i++) {
-          long extent = (long) layer[1] * side / SIDE;
+          long extent = Math.max(1, (long) layer[1] * side / SIDE);
           Shape s = Shape.nchw(batch, layer[0], extent, extent);
           Shape c = Shape.of(layer[0]);
           Tensor x = data(memory, s, t, 3);
