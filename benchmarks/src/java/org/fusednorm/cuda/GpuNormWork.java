@@ -194,20 +194,6 @@ final class GpuNormWork implements AutoCloseable {
     };
   }
 
-  /** All that an operation writes. */
-  float[] expected(String operation) {
-    float[] all = new float[Math.toIntExact(shape.elements())];
-    for (long c = 0; c < shape.channels(); c++) {
-      LongToDoubleFunction of = expected(operation, c);
-      for (int i = 0; i < all.length; i++) {
-        if (i / shape.inner() % shape.channels() == c) {
-          all[i] = (float) of.applyAsDouble(i);
-        }
-      }
-    }
-    return all;
-  }
-
   /**
    * Looks at an output.
    *

@@ -91,13 +91,23 @@ final class NormPlans {
   }
 
   private Way choose(NormPlan plan) {
-    List<Way> possible = possible(plan);
-    Way wanted = possible.stream().filter(w -> w.name().equals(preferred)).findFirst().orElse(null);
+    Way wanted = preferred == null ? null : named(plan, preferred);
     if (wanted == null && tuner != null) {
+      List<Way> possible = possible(plan);
       wanted = tuner.known(plan, possible);
+      plan.settled = wanted != null || possible.size() == 1;
+      return wanted != null ? wanted : possible.get(0);
     }
-    plan.settled = tuner == null || wanted != null || possible.size() == 1;
-    return wanted != null ? wanted : possible.get(0);
+    plan.settled = true;
+    // Entries that come later are not looked for.
+    return wanted != null ? wanted : plan.ways.stream().filter(this::isPossible).findFirst().get();
+  }
+
+  private Way named(NormPlan plan, String name) {
+    return plan.ways.stream()
+        .filter(w -> w.name().equals(name) && isPossible(w))
+        .findFirst()
+        .orElse(null);
   }
 
   /**
