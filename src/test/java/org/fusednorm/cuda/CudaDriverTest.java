@@ -166,7 +166,8 @@ class CudaDriverTest {
             "cure null",
             "driver 13.0",
             "devices [CudaDevice[ordinal=0, name=Stub Zero, architecture=90,"
-                + " memoryBytes=5368709120]]",
+                + " memoryBytes=5368709120, multiprocessors=0, sharedBytes=0, cacheBytes=0,"
+                + " bytesPerSecond=0.0]]",
             "again true true"),
         stub(Map.of()));
     assertEquals(List.of(), filesIn(folder));
