@@ -1,14 +1,15 @@
 package org.fusednorm.cuda;
 
 import static org.fusednorm.cuda.NormArguments.address;
-import static org.fusednorm.cuda.NormArguments.code;
-import static org.fusednorm.cuda.NormArguments.columns;
 import static org.fusednorm.cuda.NormArguments.flag;
 import static org.fusednorm.cuda.NormArguments.inferred;
 import static org.fusednorm.cuda.NormArguments.isWide;
 import static org.fusednorm.cuda.NormArguments.parts;
 import static org.fusednorm.cuda.NormArguments.saved;
 import static org.fusednorm.cuda.NormArguments.slopes;
+import static org.fusednorm.cuda.NormLaunches.APPLY;
+import static org.fusednorm.cuda.NormLaunches.BOTH;
+import static org.fusednorm.cuda.NormLaunches.SUMS;
 
 import java.util.List;
 import org.fusednorm.Activation;
@@ -20,7 +21,6 @@ import org.fusednorm.Shape;
 import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
-import org.fusednorm.cuda.NormPlan.Cut;
 import org.fusednorm.cuda.NormPlan.Direction;
 import org.fusednorm.cuda.NormPlan.Way;
 
@@ -61,12 +61,6 @@ final class CudaNorm {
           "channel_gradients",
           "commit");
 
-  /** The enum Mode of {@code tickets.cuh}. */
-  private static final int SUMS = 0;
-
-  private static final int APPLY = 1;
-  private static final int BOTH = 2;
-
   /** The constant kMostCommits of {@code channels.cu}. */
   private static final int MOST_COMMITS = 32;
 
@@ -74,6 +68,7 @@ final class CudaNorm {
 
   private final Launches launches;
   private final NormPlans plans;
+  private final NormLaunches kernels;
 
   /**
    * @param tuner null to take what the rules say
@@ -81,6 +76,7 @@ final class CudaNorm {
   CudaNorm(Launches launches, Tuner tuner) {
     this.launches = launches;
     plans = new NormPlans(launches, tuner);
+    kernels = new NormLaunches(launches, plans);
   }
 
   /** A bit for each element, in whole words. */
@@ -138,7 +134,7 @@ final class CudaNorm {
     long gate = relu ? address(s.gate()) : 0;
     NormPlan plan = forwardPlan(x, residual, y, gate);
     long r = address(residual);
-    forward(
+    kernels.forward(
         plan.elements, plan, APPLY, x.address(), r, y.address(), gate, 0, s, Affine.NONE, 0, relu);
   }
 
@@ -172,13 +168,13 @@ final class CudaNorm {
       double eps,
       boolean relu) {
     long parts = launches.workspace(plan.partBytes());
-    while (plan.singleIsWhole && plan.way.single() != null) {
-      if (singleForward(plan, x, residual, y, gate, 0, out, a, eps, relu)) {
+    while (plan.way.single() != null && plan.way.single().whole) {
+      if (kernels.singleForward(plan, x, residual, y, gate, 0, out, a, eps, relu)) {
         return;
       }
     }
     if (plan.way == Way.TICKETS) {
-      forward(plan.sums, plan, BOTH, x, residual, y, gate, parts, out, a, eps, relu);
+      kernels.forward(plan.sums, plan, BOTH, x, residual, y, gate, parts, out, a, eps, relu);
       return;
     }
     forwardSums(plan, x, parts);
@@ -187,74 +183,21 @@ final class CudaNorm {
     saved(k, out, a, eps);
     launchPerWarp(k, plan.channels);
     if (plan.hasElements()) {
-      forward(plan.elements, plan, APPLY, x, residual, y, gate, 0, out, Affine.NONE, 0, relu);
+      kernels.forward(
+          plan.elements, plan, APPLY, x, residual, y, gate, 0, out, Affine.NONE, 0, relu);
     }
   }
 
   /** Leaves the parts of the plan's way. */
   private void forwardSums(NormPlan plan, long x, long parts) {
     while (plan.way.single() != null) {
-      if (singleForward(plan, x, 0, 0, 0, parts, null, Affine.NONE, 0, false)) {
+      if (kernels.singleForward(plan, x, 0, 0, 0, parts, null, Affine.NONE, 0, false)) {
         return;
       }
     }
     if (plan.hasElements()) {
-      forward(plan.sums, plan, SUMS, x, 0, 0, 0, parts, null, Affine.NONE, 0, false);
+      kernels.forward(plan.sums, plan, SUMS, x, 0, 0, 0, parts, null, Affine.NONE, 0, false);
     }
-  }
-
-  /**
-   * Struct HeldForward of {@code single_pass_planes.cu}: everything, or with parts these alone.
-   *
-   * @return false if the GPU refuses; the plan has another way then
-   */
-  private boolean singleForward(
-      NormPlan plan,
-      long x,
-      long residual,
-      long y,
-      long gate,
-      long parts,
-      Saved s,
-      Affine a,
-      double eps,
-      boolean relu) {
-    Kernel k = launches.kernel(plan.way.single().entry);
-    k.arg(x).arg(residual).arg(y).arg(gate).arg(parts);
-    saved(k, s, a, eps);
-    return single(k.arg(flag(relu)), plan);
-  }
-
-  private boolean single(Kernel k, NormPlan plan) {
-    SinglePass single = plan.way.single();
-    single.write(k, plan.values());
-    boolean done = k.launchCluster(single.blocks(), single.kind.threads, single.kind.cluster);
-    if (!done) {
-      plans.refused(plan);
-    }
-    return done;
-  }
-
-  /** Launches one of the entries of {@code forward.cu}: struct ForwardArgs. */
-  private void forward(
-      String entry,
-      NormPlan plan,
-      int mode,
-      long x,
-      long residual,
-      long y,
-      long gate,
-      long parts,
-      Saved s,
-      Affine a,
-      double eps,
-      boolean relu) {
-    Kernel k = launches.kernel(entry);
-    k.arg(x).arg(residual).arg(y).arg(gate);
-    parts(k, plan, parts);
-    saved(k, s, a, eps);
-    k.arg(flag(relu)).arg(code(plan.type)).arg((long) mode).arg(flag(mode == APPLY));
-    launch(k, plan, mode);
   }
 
   void infer(Tensor x, Running r, Affine a, double eps, Activation f, Tensor residual, Tensor y) {
@@ -269,12 +212,8 @@ final class CudaNorm {
     inferred(k, coefficients, bytes, a, eps, x.dtype());
     launchPerThread(k, channels);
     NormPlan plan = forwardPlan(x, residual, y, 0);
-    k = launches.kernel(plan.elements);
-    k.arg(x.address()).arg(address(residual)).arg(y.address()).arg(0);
-    parts(k, plan, 0);
-    inferred(k, coefficients, bytes, Affine.NONE, 0, x.dtype());
-    k.arg(flag(f == Activation.RELU)).arg(code(x.dtype())).arg((long) APPLY).arg(0);
-    launch(k, plan, APPLY);
+    boolean relu = f == Activation.RELU;
+    kernels.infer(plan, x.address(), address(residual), y.address(), coefficients, bytes, relu);
   }
 
   void gradientSums(Tensor dy, Tensor x, Saved s, Activation f, Sums out) {
@@ -305,12 +244,12 @@ final class CudaNorm {
   private void backwardSums(
       NormPlan plan, long dy, long x, Saved s, Activation f, long gate, long parts) {
     while (plan.way.single() != null) {
-      if (singleBackward(plan, dy, x, 0, 0, s, f, gate, parts, 0)) {
+      if (kernels.singleBackward(plan, dy, x, 0, 0, s, f, gate, parts, 0)) {
         return;
       }
     }
     if (plan.hasElements()) {
-      backward(plan.sums, plan, SUMS, dy, x, 0, 0, s, f, gate, parts, 0, 0);
+      kernels.backward(plan.sums, plan, SUMS, dy, x, 0, 0, s, f, gate, parts, 0, 0);
     }
   }
 
@@ -340,7 +279,7 @@ final class CudaNorm {
       Activation f,
       long gate,
       long slopes) {
-    backward(plan.elements, plan, APPLY, dy, x, dx, dResidual, s, f, gate, 0, slopes, 0);
+    kernels.backward(plan.elements, plan, APPLY, dy, x, dx, dResidual, s, f, gate, 0, slopes, 0);
   }
 
   private NormPlan backwardPlan(Tensor dy, Tensor x, Tensor dx, Tensor dResidual, long gate) {
@@ -378,61 +317,19 @@ final class CudaNorm {
     long slopes = parts + plan.partBytes();
     long packed = out.packed().address();
     while (plan.way.single() != null) {
-      if (singleBackward(plan, dy, x, dx, dResidual, s, f, gate, 0, packed)) {
+      if (kernels.singleBackward(plan, dy, x, dx, dResidual, s, f, gate, 0, packed)) {
         return;
       }
     }
     if (plan.way == Way.TICKETS) {
-      backward(plan.sums, plan, BOTH, dy, x, dx, dResidual, s, f, gate, parts, slopes, packed);
+      kernels.backward(
+          plan.sums, plan, BOTH, dy, x, dx, dResidual, s, f, gate, parts, slopes, packed);
       return;
     }
     gradientSums(plan, dy, x, s, f, out, gate, parts, slopes);
     if (plan.hasElements()) {
       inputGradient(plan, dy, x, dx, dResidual, s, f, gate, slopes);
     }
-  }
-
-  /** Struct HeldBackward of {@code single_pass_planes.cu}, as {@link #singleForward}. */
-  private boolean singleBackward(
-      NormPlan plan,
-      long dy,
-      long x,
-      long dx,
-      long dResidual,
-      Saved s,
-      Activation f,
-      long gate,
-      long parts,
-      long packed) {
-    Kernel k = launches.kernel(plan.way.single().entry);
-    k.arg(x).arg(dy).arg(dx).arg(dResidual).arg(gate).arg(s.shift().address());
-    k.arg(parts).arg(packed);
-    slopes(k, s, 0);
-    return single(k.arg(flag(f == Activation.RELU)), plan);
-  }
-
-  /** Launches one of the entries of {@code backward.cu}: struct BackwardArgs. */
-  private void backward(
-      String entry,
-      NormPlan plan,
-      int mode,
-      long dy,
-      long x,
-      long dx,
-      long dResidual,
-      Saved s,
-      Activation f,
-      long gate,
-      long parts,
-      long slopes,
-      long packed) {
-    Kernel k = launches.kernel(entry);
-    k.arg(x).arg(dy).arg(dx).arg(dResidual).arg(gate).arg(s.shift().address());
-    parts(k, plan, parts).arg(packed);
-    slopes(k, s, slopes);
-    k.arg(flag(f == Activation.RELU)).arg(code(plan.type));
-    k.arg((long) mode).arg(flag(mode == APPLY));
-    launch(k, plan, mode);
   }
 
   void gradients(Sums s, Affine gradients, Write w) {
@@ -461,30 +358,6 @@ final class CudaNorm {
       }
       k.launch(layers, NormPlan.THREADS, 0);
     }
-  }
-
-  /** Structs Tickets and Columns, and the launch of an entry that ends with them. */
-  private void launch(Kernel k, NormPlan plan, int mode) {
-    Cut c = plan.cut;
-    if (mode == BOTH) {
-      long phase = plan.phase(launches.multiprocessors());
-      k.arg(launches.tickets()).arg(c.groups()).arg(phase);
-      k.arg(1.0 / (phase * c.slices)).arg(1.0 / c.slices);
-      columns(k, c);
-      k.launch(plan.ticketBlocks(launches.multiprocessors()), NormPlan.THREADS, 0);
-      return;
-    }
-    k.arg(0).arg(0).arg(0).arg(0).arg(0);
-    if (mode == SUMS || plan.elementsInColumns) {
-      columns(k, c);
-      k.launch(plan.sumBlocks(), NormPlan.THREADS, 0);
-      return;
-    }
-    k.arg(plan.outer).arg(plan.channels).arg(plan.inner);
-    for (int i = 0; i < 10; i++) {
-      k.arg(0);
-    }
-    k.launch(plan.elementBlocks(launches.multiprocessors()), NormPlan.THREADS, 0);
   }
 
   private static void launchPerWarp(Kernel k, long channels) {

@@ -170,7 +170,7 @@ public final class CudaPlan {
     long again = operation.statisticsBytes(shape, type);
     SinglePass single = way.single();
     boolean forward = operation.direction == Direction.FORWARD;
-    if (single != null && plan.singleIsWhole) {
+    if (single != null && single.whole) {
       single(single, minimal);
       return;
     }
@@ -191,7 +191,7 @@ public final class CudaPlan {
   }
 
   private void single(SinglePass s, long bytes) {
-    add(s.entry, s.kind.cluster, s.kind.threads, s.blocks(), bytes, bytes, STREAMING);
+    add(s.entry, s.kind.cluster(), s.kind.threads(), s.blocks(), bytes, bytes, STREAMING);
   }
 
   private void elements(NormPlan plan, long memoryBytes, long movedBytes) {

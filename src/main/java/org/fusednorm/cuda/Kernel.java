@@ -64,20 +64,23 @@ final class Kernel {
   }
 
   /**
-   * The same for an entry whose blocks form clusters of this size.
+   * The same for an entry whose blocks form clusters.
    *
    * @return false if the GPU cannot have such clusters: nothing was launched, the fields are gone
    */
-  boolean launchCluster(long grid, int block, int cluster) {
-    if (cluster > PORTABLE_CLUSTER && !anyCluster && !allowAnyCluster()) {
+  boolean launchCluster(long grid, SinglePass.Kind kind, int sharedBytes) {
+    if (kind.cluster() > PORTABLE_CLUSTER && !anyCluster && !allowAnyCluster()) {
       launches.reset();
       return false;
     }
-    int result = queue(grid, 1, block, 0);
+    if (sharedBytes > sharedLimit) {
+      raiseSharedLimit(sharedBytes);
+    }
+    int result = queue(grid, 1, kind.threads(), sharedBytes);
     if (result == CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE) {
       return false;
     }
-    check(result, grid, 1, block, 0);
+    check(result, grid, 1, kind.threads(), sharedBytes);
     return true;
   }
 

@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.fusednorm.DType;
 import org.fusednorm.Shape;
+import org.fusednorm.cuda.SinglePass.Data;
 
 /**
  * Which entries a normalization of one kind runs, how its data is cut, and what it needs of the
@@ -100,9 +101,6 @@ final class NormPlan {
 
   /** What can be done, best first; the last is possible on every GPU. */
   final List<Way> ways;
-
-  /** Whether a {@link SinglePass} does everything, and not the sums alone. */
-  final boolean singleIsWhole;
 
   /** What is done here: set by {@link NormPlans}. */
   Way way;
@@ -203,23 +201,22 @@ final class NormPlan {
     boolean wholeBytes = !gate || direction == Direction.BACKWARD || contiguous % 8 == 0;
     elementsInColumns = vectors && wholeBytes;
     String suffix = type == DType.F32 ? "_f32" : type == DType.F64 ? "_f64" : "_half";
-    String single = type == DType.F64 ? "_f64" : "_scalar";
-    sums = vectors ? direction.columns + suffix : direction.sums + single;
+    String scalar = type == DType.F64 ? "_f64" : "_scalar";
+    sums = vectors ? direction.columns + suffix : direction.sums + scalar;
     elements =
         elementsInColumns
             ? direction.columns + suffix
-            : direction.elements + (aligned ? suffix : single);
+            : direction.elements + (aligned ? suffix : scalar);
     int rounds = mostRounds(direction, type, architecture);
     cut =
         vectors
             ? new Cut(unit, planes, channels, run, VECTOR_WIDTH, rounds)
             : new Cut(1, planes, channels, run, SCALAR_WIDTH, rounds);
     tickets = elementsInColumns && cut.groups() <= MOST_TICKET_GROUPS && cut.slices > 0;
-    List<SinglePass> fitting =
-        SinglePass.fitting(direction, type, planes, channels, run, alignment, architecture);
-    singleIsWhole = wholeBytes;
+    Data data = new Data(direction, type, planes, channels, run, alignment, gate, architecture);
+    Stream<Way> single = SinglePasses.fitting(data).map(k -> new Way(k.kind.text(), k));
     Stream<Way> base = tickets ? Stream.of(Way.TICKETS, Way.PARTS) : Stream.of(Way.PARTS);
-    ways = Stream.concat(fitting.stream().map(k -> new Way(k.kind.text(), k)), base).toList();
+    ways = Stream.concat(single, base).toList();
   }
 
   static NormPlan of(Direction d, Shape s, DType t, int alignment, boolean gate, int architecture) {

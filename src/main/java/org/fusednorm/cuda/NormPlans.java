@@ -4,7 +4,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.fusednorm.DType;
 import org.fusednorm.Shape;
 import org.fusednorm.cuda.NormPlan.Direction;
@@ -53,7 +52,7 @@ final class NormPlans {
   }
 
   private static String kind(String given) {
-    List<String> known = Stream.of(SinglePass.Kind.values()).map(SinglePass.Kind::text).toList();
+    List<String> known = SinglePasses.KINDS.stream().map(SinglePass.Kind::text).toList();
     String kind = given.toLowerCase(Locale.ROOT);
     if (kind.equals("on") || kind.equals("true")) {
       return null;
@@ -133,13 +132,13 @@ final class NormPlans {
       return w != Way.TICKETS || mayUseTickets;
     }
     return mayUseSinglePass
-        && w.single().kind.cluster <= largestCluster
+        && w.single().kind.cluster() <= largestCluster
         && launches.kernel(w.single().entry) != null;
   }
 
   /** The GPU refused the cluster of the plan's way: neither it nor a larger one is used again. */
   void refused(NormPlan plan) {
-    largestCluster = plan.way.single().kind.cluster - 1;
+    largestCluster = plan.way.single().kind.cluster() - 1;
     plan.way = choose(plan);
     for (NormPlan first : plans) {
       for (NormPlan p = first; p != null; p = p.next) {

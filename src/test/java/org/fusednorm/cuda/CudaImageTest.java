@@ -33,7 +33,7 @@ class CudaImageTest {
   void holdsExactlyTheEntriesThatJavaNames() throws IOException {
     CudaImage image = image();
     Set<String> always = new TreeSet<>(image.entries());
-    always.removeAll(SinglePass.ENTRIES);
+    always.removeAll(SinglePasses.ENTRIES);
     assertEquals(new TreeSet<>(CudaKernels.ENTRIES), always);
     for (String entry : always) {
       assertEquals(ARCHITECTURES, image.registers(entry).keySet(), entry);

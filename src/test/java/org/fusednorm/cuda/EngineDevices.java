@@ -78,7 +78,7 @@ class EngineDevices {
       assertEquals(compiled.get(entry), launched.get(entry), entry);
     }
     // Those with clusters are not in the text, which is older GPUs'.
-    launched(SinglePass.ENTRIES)
+    launched(SinglePasses.ENTRIES)
         .forEach((entry, as) -> assertEquals(compiled.getOrDefault(entry, as), as, entry));
   }
 

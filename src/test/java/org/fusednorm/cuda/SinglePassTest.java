@@ -33,30 +33,35 @@ class SinglePassTest {
         : Stream.of(wide);
   }
 
-  /** The capacities in bytes that the table of {@link SinglePass} has. */
+  private static Kind kind(String text) {
+    return SinglePasses.KINDS.stream().filter(k -> k.text().equals(text)).findFirst().orElseThrow();
+  }
+
+  /** The capacities in bytes that the table of {@link SinglePassPlanes} has. */
   @ParameterizedTest
   @CsvSource({
-    "FORWARD, SMALL, 16384",
-    "FORWARD, C1, 65536",
-    "FORWARD, C2, 131072",
-    "FORWARD, C4, 262144",
-    "FORWARD, C8, 524288",
-    "FORWARD, C16, 1048576",
-    "BACKWARD, SMALL, 8192",
-    "BACKWARD, C1, 32768",
-    "BACKWARD, C2, 65536",
-    "BACKWARD, C4, 131072",
-    "BACKWARD, C8, 262144",
-    "BACKWARD, C16, 524288",
+    "FORWARD, small, 16384",
+    "FORWARD, c1, 65536",
+    "FORWARD, c2, 131072",
+    "FORWARD, c4, 262144",
+    "FORWARD, c8, 524288",
+    "FORWARD, c16, 1048576",
+    "BACKWARD, small, 8192",
+    "BACKWARD, c1, 32768",
+    "BACKWARD, c2, 65536",
+    "BACKWARD, c4, 131072",
+    "BACKWARD, c8, 262144",
+    "BACKWARD, c16, 524288",
   })
-  void capacity(Direction d, Kind kind, long bytes) {
+  void capacity(Direction d, String size, long bytes) {
+    Kind kind = kind("rr_" + size);
     long most = bytes / SinglePass.VECTOR;
-    List<Kind> kinds = List.of(Kind.values());
-    String larger = kind == Kind.C16 ? "tickets" : kinds.get(kind.ordinal() + 1).text();
+    List<Kind> kinds = SinglePassPlanes.KINDS;
+    String larger = size.equals("c16") ? "tickets" : kinds.get(kinds.indexOf(kind) + 1).text();
     for (DType t : List.of(DType.F32, DType.F16, DType.BF16)) {
       for (int architecture : new int[] {75, 80, 86, 89, 90, 100, 120}) {
-        boolean there = kind.cluster == 1 || architecture >= 90;
-        boolean largerThere = architecture >= 90 || kind == Kind.SMALL;
+        boolean there = kind.cluster() == 1 || architecture >= 90;
+        boolean largerThere = architecture >= 90 || size.equals("small");
         for (long vectors : new long[] {most - 1, most, most + 1}) {
           String wanted =
               vectors <= most ? there ? kind.text() : "tickets" : largerThere ? larger : "tickets";
@@ -125,11 +130,15 @@ class SinglePassTest {
     Shape whole = Shape.ncl(4, 3, 16);
     NormPlan p = NormPlan.of(Direction.FORWARD, half, DType.F32, 16, true, 90);
     assertEquals("rr_small", p.ways.get(0).name());
-    assertFalse(p.singleIsWhole);
+    assertFalse(p.ways.get(0).single().whole);
     assertEquals("normalize_f32", p.elements);
-    assertTrue(NormPlan.of(Direction.FORWARD, whole, DType.F32, 16, true, 90).singleIsWhole);
-    assertTrue(NormPlan.of(Direction.FORWARD, half, DType.F32, 16, false, 90).singleIsWhole);
-    assertTrue(NormPlan.of(Direction.BACKWARD, half, DType.F32, 16, true, 90).singleIsWhole);
+    assertTrue(first(Direction.FORWARD, whole, true).whole);
+    assertTrue(first(Direction.FORWARD, half, false).whole);
+    assertTrue(first(Direction.BACKWARD, half, true).whole);
+  }
+
+  private static SinglePass first(Direction d, Shape s, boolean gate) {
+    return NormPlan.of(d, s, DType.F32, 16, gate, 90).ways.get(0).single();
   }
 
   @Test
@@ -139,11 +148,11 @@ class SinglePassTest {
           NormPlan.of(Direction.FORWARD, Shape.ncl(1, 2, 4 * vectors), DType.F32, 16, false, 90)
               .ways) {
         if (w.single() != null) {
-          SinglePass s = w.single();
+          SinglePassPlanes s = (SinglePassPlanes) w.single();
           assertEquals(0, s.share % 32);
-          assertTrue(s.share * s.kind.cluster >= vectors);
-          assertTrue(s.share <= s.kind.threads * 8L, s.entry + " " + vectors);
-          assertEquals(2L * s.kind.cluster, s.blocks());
+          assertTrue(s.share * s.kind.cluster() >= vectors);
+          assertTrue(s.share <= s.kind.threads() * 8L, s.entry + " " + vectors);
+          assertEquals(2L * s.kind.cluster(), s.blocks());
         }
       }
     }
@@ -151,9 +160,9 @@ class SinglePassTest {
 
   @Test
   void entriesHaveNamesOfTheirOwn() {
-    assertEquals(2 * 3 * Kind.values().length, SinglePass.ENTRIES.size());
-    assertEquals(SinglePass.ENTRIES.size(), new HashSet<>(SinglePass.ENTRIES).size());
-    assertTrue(SinglePass.ENTRIES.contains("rr_backward_bf16_c16"));
-    assertTrue(SinglePass.ENTRIES.contains("rr_forward_f32_small"));
+    assertEquals(2 * 3 * SinglePasses.KINDS.size(), SinglePasses.ENTRIES.size());
+    assertEquals(SinglePasses.ENTRIES.size(), new HashSet<>(SinglePasses.ENTRIES).size());
+    assertTrue(SinglePasses.ENTRIES.contains("rr_backward_bf16_c16"));
+    assertTrue(SinglePasses.ENTRIES.contains("rr_forward_f32_small"));
   }
 }

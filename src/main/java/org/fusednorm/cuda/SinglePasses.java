@@ -1,0 +1,43 @@
+package org.fusednorm.cuda;
+
+import java.util.List;
+import java.util.stream.Stream;
+import org.fusednorm.DType;
+import org.fusednorm.cuda.NormPlan.Direction;
+import org.fusednorm.cuda.SinglePass.Data;
+import org.fusednorm.cuda.SinglePass.Kind;
+
+/**
+ * The families of {@link SinglePass} kernels, in the order in which they are tried: the first kind
+ * that fits is the rule's choice.
+ *
+ * <table>
+ * <caption>Families</caption>
+ * <tr><th>kinds</th><th>data</th><th>capacities</th></tr>
+ * <tr><td>rr_*</td><td>planes of whole vectors</td><td>{@link SinglePassPlanes}</td></tr>
+ * </table>
+ *
+ * All of them: F32, F16 and BF16, every address a multiple of 16 bytes, fewer than 2^31 vectors.
+ * Kernels of clusters are in the machine code for sm_90 and newer alone.
+ */
+final class SinglePasses {
+  /** Of all families. */
+  static final List<Kind> KINDS = SinglePassPlanes.KINDS;
+
+  /** Names of all entries; an image may lack some of them on some architecture. */
+  static final List<String> ENTRIES =
+      Stream.of(Direction.values())
+          .flatMap(d -> Stream.of(DType.F32, DType.F16, DType.BF16).flatMap(t -> entries(d, t)))
+          .toList();
+
+  private SinglePasses() {}
+
+  private static Stream<String> entries(Direction d, DType t) {
+    return KINDS.stream().map(kind -> kind.entry(d, t));
+  }
+
+  /** The kernels that can do a normalization, best first. */
+  static Stream<SinglePass> fitting(Data d) {
+    return SinglePassPlanes.fitting(d);
+  }
+}
