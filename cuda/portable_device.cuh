@@ -69,6 +69,70 @@ template <class T>
 BN_DEVICE T* cluster_peer(T* mine, unsigned rank) {
   return static_cast<T*>(__cluster_map_shared_rank(mine, rank));
 }
+
+// A barrier in shared memory: a phase is over when all have arrived and all bytes that they expect
+// have come. Phases have parity 0, 1, 0, ... No more than one phase may end before all wait for it.
+BN_DEVICE unsigned shared_address(const void* p) { return unsigned(__cvta_generic_to_shared(p)); }
+BN_DEVICE void mbarrier_init(uint64_t* p, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(p)), "r"(arrivals)
+               : "memory");
+}
+// Of those that this thread initialised: copies may count on them, and peers may after a barrier of
+// the cluster, be it a relaxed one.
+BN_DEVICE void mbarrier_publish() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+BN_DEVICE void mbarrier_arrive(uint64_t* p) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(p)) : "memory");
+}
+// Arrives, and expects so many bytes more in this phase.
+BN_DEVICE void mbarrier_expect(uint64_t* p, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(p)),
+               "r"(bytes)
+               : "memory");
+}
+// Waits until the phase of this parity is over; then what came by copies is there.
+BN_DEVICE void mbarrier_wait(uint64_t* p, unsigned parity) {
+  asm volatile(
+      "{\n .reg .pred over;\n"
+      "again_%=: mbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n"
+      " @!over bra again_%=;\n}" ::"r"(shared_address(p)),
+      "r"(parity)
+      : "memory");
+}
+// The same, and what peers stored is there too.
+BN_DEVICE void mbarrier_wait_for_cluster(uint64_t* p, unsigned parity) {
+  asm volatile(
+      "{\n .reg .pred over;\n"
+      "again_%=: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 over, [%0], %1;\n"
+      " @!over bra again_%=;\n}" ::"r"(shared_address(p)),
+      "r"(parity)
+      : "memory");
+}
+// Copies from global to this block's shared memory, beside the threads: addresses and bytes are
+// multiples of 16. The mbarrier counts the bytes. Data that is touched once: it leaves L2 first.
+BN_DEVICE void copy_to_shared(Packed* to, const Packed* from, unsigned bytes, uint64_t* p) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+      " [%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(p)), "l"(policy)
+      : "memory");
+}
+// Stores to what another block has at `mine`, beside this thread; what that block has at p counts 8
+// bytes. Orders nothing else: a release to the cluster would wait for all stores before it.
+BN_DEVICE void store_to_peer(double* mine, double v, uint64_t* p, unsigned rank) {
+  asm volatile(
+      "{\n .reg .b32 slot, counter;\n"
+      " mapa.shared::cluster.u32 slot, %0, %3;\n"
+      " mapa.shared::cluster.u32 counter, %1, %3;\n"
+      " st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [slot], %2, [counter];\n}" ::"r"(
+          shared_address(mine)),
+      "r"(shared_address(p)), "l"(__double_as_longlong(v)), "r"(rank)
+      : "memory");
+}
 #endif
 
 BN_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }

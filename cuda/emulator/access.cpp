@@ -25,6 +25,7 @@ struct What {
   const char* p;
   size_t bytes;
   bool write, atomic;
+  const Access* by;
   const char* verb() const { return write ? "write" : "read"; }
 };
 
@@ -46,7 +47,7 @@ void check_bytes(Region& r, const What& a, bool aligned) {
             a.bytes, offset, memory, i);
     }
   }
-  check_race(r, offset, a.bytes, a.write, a.atomic);
+  check_race(r, offset, a.bytes, a.write, a.atomic, a.by);
 }
 
 void check_device(Region& r, const What& a, bool aligned) {
@@ -80,7 +81,7 @@ void check_shared(unsigned slot, const What& a, bool aligned) {
         "block may not have started",
         a.verb(), owner->rank);
   }
-  if (owner != &mine) order_peer(*owner);
+  if (owner != &mine) order_peer(*owner, a.by);
   Region& memory = owner->shared->region;
   if (!memory.holds(a.p, a.bytes)) {
     fault("out of bounds: %s of %zu bytes behind the shared memory", a.verb(), a.bytes);
@@ -90,7 +91,7 @@ void check_shared(unsigned slot, const What& a, bool aligned) {
 
 }  // namespace
 
-void check_access(const void* p, size_t bytes, Touch touch, bool aligned) {
+void check_access(const void* p, size_t bytes, Touch touch, bool aligned, const Access* by) {
   if (!checked || !kernel_runs()) return;
   Thread& t = *running;
   if (t.stack.holds(p) || own_constant(p)) return;
@@ -98,7 +99,7 @@ void check_access(const void* p, size_t bytes, Touch touch, bool aligned) {
   if (schedule.preempt > 0 && counts.accesses % schedule.preempt == 0) pause();
   const What a{static_cast<const char*>(p), bytes,
                touch == Touch::kWrite || touch == Touch::kAtomicWrite,
-               touch == Touch::kAtomicRead || touch == Touch::kAtomicWrite};
+               touch == Touch::kAtomicRead || touch == Touch::kAtomicWrite, by};
   if (!a.atomic) a.write ? progress() : progress_by_reading();
   const int slot = SharedMemory::slot(p);
   if (slot >= 0) {

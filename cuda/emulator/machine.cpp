@@ -70,7 +70,10 @@ void run_thread() {
   Thread& t = *running;
   t.doing = Doing::kDone;
   progress();
-  if (--t.block->live == 0) check_end(*t.block);
+  if (--t.block->live == 0) {
+    check_end(*t.block);
+    check_copies_without(*t.block);
+  }
   --t.block->cluster->live;
   check_warp_without(t);
   check_block_without(*t.block);
@@ -152,6 +155,8 @@ void start(Cluster& c, uint64_t number) {
     b.live = b.size = size;
     b.arrived = 0;
     b.cluster = &c;
+    b.mbarriers.clear();
+    b.copies = 0;
     b.threads = &c.threads[size_t{rank} * size];
     b.shared = c.shared[rank].get();
     order_start(b);
@@ -179,6 +184,8 @@ const char* describe(Doing d) {
       return "at a block barrier";
     case Doing::kAtClusterBarrier:
       return "at a cluster barrier";
+    case Doing::kAtMbarrier:
+      return "at an mbarrier";
     default:
       return "reading what nobody writes";
   }
@@ -197,6 +204,10 @@ std::string waiting_places(size_t clusters) {
       lines.push_back(line);
       places += "; " + name_of(t) + " " + describe(t.doing);
       if (!spins) places += " " + std::string(t.place.file) + ":" + std::to_string(line);
+      if (t.doing == Doing::kAtMbarrier) {
+        places += " that misses " + std::to_string(t.awaited->missing) + " arrivals and " +
+                  std::to_string(t.awaited->expected) + " bytes";
+      }
     }
   }
   return places;
@@ -242,10 +253,17 @@ void fault(const char* format, ...) {
   abort();
 }
 
+// Who goes on; copies may come before. Null: nobody, and no copy is under way.
+static Thread* take_ready() {
+  copies_come(false);
+  while (ready.size() == 0 && copies_come(true)) continue;
+  return ready.take();
+}
+
 void wait(Doing what) {
   Thread& self = *running;
   self.doing = what;
-  Thread* const next = ready.take();
+  Thread* const next = take_ready();
   if (next == &self) {
     self.doing = Doing::kReady;
     return;
@@ -264,7 +282,9 @@ void wake(Thread& t) {
 }
 
 void pause() {
-  if (!running || ready.size() == 0) return;
+  if (!running) return;
+  if (ready.size() == 0) copies_come(true);
+  if (ready.size() == 0) return;
   ready.add_last(*running);
   wait(Doing::kReady);
 }
@@ -295,6 +315,7 @@ bool run(const Launch& launch) {
   dice.seed(schedule.seed);
   polls = 0;
   ready.clear();
+  start_without_copies();
   order_launch();
 
   const unsigned blocks = volume(launch.entry->cluster), threads = volume(launch.block);
@@ -307,7 +328,7 @@ bool run(const Launch& launch) {
     Cluster& c = *resident[next];
     start(c, dispatch(next++));
   }
-  while (Thread* const t = ready.take()) {
+  while (Thread* const t = take_ready()) {
     enter(*t);
     Fiber::change(scheduler, t->fiber);
     Thread& last = *running;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +61,26 @@ const std::string& fault_text();
 struct Block;
 struct Cluster;
 
-enum class Doing : uint8_t { kNew, kReady, kInWarp, kAtBlockBarrier, kAtClusterBarrier, kDone };
+enum class Doing : uint8_t {
+  kNew,
+  kReady,
+  kInWarp,
+  kAtBlockBarrier,
+  kAtClusterBarrier,
+  kAtMbarrier,
+  kDone
+};
+
+// A barrier in shared memory, phase after phase: over when all have arrived and all bytes are here.
+struct Mbarrier {
+  unsigned size, missing;  // arrivals
+  int64_t expected = 0;    // bytes, of which those that came are taken off
+  int64_t under_way = 0;   // bytes of copies that have started and not come
+  uint64_t phases = 0;     // that are over
+  bool published = false;  // to copies
+  uint64_t barriers = 0;   // of the cluster, behind which it is published to peers
+  MbarrierOrder order;
+};
 
 struct Thread {
   Fiber fiber;
@@ -79,6 +99,7 @@ struct Thread {
 
   bool arrived_at_cluster;
   uint64_t arrival;  // the number of cluster barriers before it
+  const Mbarrier* awaited;
 
   unsigned polls;  // reads that another thread must answer, since its last progress
   ThreadOrder order;
@@ -94,6 +115,8 @@ struct Block {
   Thread* threads;
   unsigned size;
   SharedMemory* shared;
+  std::map<size_t, Mbarrier> mbarriers;  // by their offsets
+  unsigned copies;                       // to its shared memory, under way
   BlockOrder order;
 
   unsigned warp_size(unsigned warp) const {
@@ -116,6 +139,11 @@ extern Thread* running;
 extern const Launch* launched;
 inline bool kernel_runs() { return running != nullptr; }
 
+// Copies under way come at once, when nobody can go on, or at any time between, as the schedule has
+// it; one that must come, if there is any. True: one came.
+bool copies_come(bool must);
+void start_without_copies();
+
 // The running thread waits until somebody wakes it.
 void wait(Doing what);
 void wake(Thread& t);
@@ -130,6 +158,7 @@ void progress_by_reading();
 void check_warp_without(const Thread& ended);
 void check_block_without(const Block& b);
 void check_cluster_without(const Cluster& c);
+void check_copies_without(const Block& b);
 
 // "block (1,0,0) thread (5,0,0)"
 std::string name_of(const Thread& t);

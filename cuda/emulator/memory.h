@@ -25,6 +25,9 @@ struct Access {
   bool before_cluster;  // between a thread's arrival at a cluster barrier and the barrier's end
 };
 
+// The block of accesses that a copy makes, and no thread.
+constexpr uint32_t kNoBlock = ~0u;
+
 // What is remembered of a few bytes: the last write and two of the reads since. (All reads would
 // be exact; with two, another schedule finds what one misses.)
 struct Accesses {

@@ -65,6 +65,10 @@ bool ordered(const Access& a, const Region& r, const Thread& t) {
                        const char* earlier) {
   const unsigned size = running->block->size;
   const char* const memory = r.device < 0 ? "shared memory" : "device memory";
+  if (other.block == kNoBlock) {
+    fault("race on %s, offset %zu: %s, not ordered after a copy's %s", memory, offset, what,
+          earlier);
+  }
   if (other.block == running->block->id) {
     fault("race on %s, offset %zu: %s, not ordered after a %s by thread %u of the same block",
           memory, offset, what, earlier, other.thread % size);
@@ -106,10 +110,12 @@ void order_block_barrier(Block& b) {
   if (!checked) return;
   b.order.barrier = ++now;
   for (unsigned i = 0; i < b.size; ++i) {
-    Knowledge& k = b.threads[i].order.known;
-    if (k.empty()) continue;
-    b.order.known.join(k);
-    k.clear();
+    ThreadOrder& t = b.threads[i].order;
+    b.order.over.join(t.over);
+    t.over.clear();
+    if (t.known.empty()) continue;
+    b.order.known.join(t.known);
+    t.known.clear();
   }
 }
 
@@ -135,6 +141,7 @@ void order_warp_barrier(Block& b, unsigned warp, unsigned mask) {
     const ThreadOrder& t = b.threads[32 * warp + i].order;
     for (unsigned j = 0; j < 32; ++j) all.lanes[j] = std::max(all.lanes[j], t.lanes[j]);
     all.known.join(t.known);
+    all.over.join(t.over);
   }
   for (unsigned i = 0; i < 32; ++i) {
     if (mask >> i & 1) all.lanes[i] = now;
@@ -144,6 +151,7 @@ void order_warp_barrier(Block& b, unsigned warp, unsigned mask) {
     ThreadOrder& t = b.threads[32 * warp + i].order;
     std::copy(all.lanes, all.lanes + 32, t.lanes);
     t.known = all.known;
+    t.over = all.over;
   }
 }
 
@@ -175,13 +183,70 @@ void order_relaxed_write(Thread& t, const void* p, bool part_of_chain) {
   }
 }
 
+static Access of_copies() {
+  static uint32_t number = 0;
+  return {~++number, kNoBlock, 0, false, false};
+}
+
+static void new_phase(MbarrierOrder& m) {
+  m.copies = of_copies();
+  m.stores = of_copies();
+  m.copies.time = m.stores.time = ++now;
+}
+
 static Access access_now(bool atomic) {
   const Thread& t = *running;
   const bool before_cluster = t.arrived_at_cluster && t.arrival == t.block->cluster->barriers;
   return {t.id, t.block->id, now, atomic, before_cluster};
 }
 
-void order_peer(Block& owner) { owner.order.from_peer = access_now(false); }
+void order_mbarrier_init(MbarrierOrder& m) {
+  m.made = access_now(false);
+  new_phase(m);
+}
+
+void order_mbarrier_arrive(MbarrierOrder& m) {
+  if (checked) m.arrived.join(all_known(*running));
+}
+
+void order_mbarrier_send(MbarrierOrder& m) {
+  if (!checked) return;
+  m.sent.join(all_known(*running));
+  m.sent.join(running->order.over);
+  m.sent.join(running->block->order.over);
+}
+
+void order_mbarrier_phase(MbarrierOrder& m) {
+  if (!checked) return;
+  raise(m.arrived.threads, m.copies.thread, ++now);
+  m.told = m.arrived;
+  m.told_by_peers.clear();
+  raise(m.told_by_peers.threads, m.stores.thread, now);
+  m.told_over = m.sent;
+  m.arrived.clear();
+  m.sent.clear();
+  new_phase(m);
+}
+
+void order_mbarrier_wait(const MbarrierOrder& m, bool cluster) {
+  if (!checked) return;
+  running->order.known.join(m.told);
+  if (!cluster) return;
+  running->order.known.join(m.told_by_peers);
+  running->order.over.join(m.told_over);
+}
+
+bool order_mbarrier_known(const MbarrierOrder& m) {
+  return !checked || ordered(m.made, running->block->shared->region, *running);
+}
+
+bool order_copy_known(const MbarrierOrder& m) {
+  return !checked || ordered(m.started, running->block->shared->region, *running);
+}
+
+void order_peer(Block& owner, const Access* by) {
+  owner.order.from_peer = by ? *by : access_now(false);
+}
 
 void check_end(const Block& b) {
   const Access& a = b.order.from_peer;
@@ -192,18 +257,22 @@ void check_end(const Block& b) {
       b.rank, a.thread % b.size);
 }
 
-void check_race(Region& r, size_t offset, size_t bytes, bool write, bool atomic) {
+void check_race(Region& r, size_t offset, size_t bytes, bool write, bool atomic, const Access* by) {
   const Thread& t = *running;
-  const Access access = access_now(atomic);
+  const Access access = by ? *by : access_now(atomic);
+  const auto overwritable = [&](const Access& a) {
+    return ordered(a, r, t) || knows(t.order.over, a) || knows(t.block->order.over, a);
+  };
   Accesses* a = r.granules(offset, bytes);
   for (size_t i = 0; i < bytes; i += r.granule, ++a) {
     const Access& w = a->write;
-    if (!(w.atomic && atomic) && !ordered(w, r, t)) {
+    if (!(w.atomic && atomic) &&
+        !(write && w.block == kNoBlock ? overwritable(w) : ordered(w, r, t))) {
       race(r, offset + i, write ? "write" : "read", w, w.atomic ? "atomic write" : "write");
     }
     if (write) {
       for (const Access& read : a->read) {
-        if (!(read.atomic && atomic) && !ordered(read, r, t)) {
+        if (!(read.atomic && atomic) && !overwritable(read)) {
           race(r, offset + i, "write", read, "read");
         }
       }

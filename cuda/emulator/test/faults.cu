@@ -304,4 +304,145 @@ CLUSTER_KERNEL(good_cluster_orders_global) {
   cluster_wait();
   g.p[1024 + HERE] = g.p[HERE ^ 64];
 }
+
+// ---- copies beside the threads, and mbarriers ----
+
+// Two rounds of copies of 256 bytes to a shared array, counted by one mbarrier.
+struct Round {
+  unsigned expected = 256, copied = 256;
+  bool wait = true, parity = true, publish = true, barrier = true;
+};
+BN_DEVICE void copy(const Args& g, const Round& r) {
+  BN_SHARED(Packed, s, 32);
+  BN_SHARED(uint64_t, full, 1);
+  if (ME == 0) {
+    mbarrier_init(full, 1);
+    if (r.publish) mbarrier_publish();
+  }
+  __syncthreads();
+  for (unsigned round = 0; round < 2; ++round) {
+    if (ME == 0) {
+      mbarrier_expect(full, r.expected);
+      copy_to_shared(s, reinterpret_cast<const Packed*>(g.p + 64 * round), r.copied, full);
+    }
+    if (r.wait) mbarrier_wait(full, r.parity ? round : 1);
+    const float v = float_of_bits(s[ME / 4].word[ME % 4]);
+    if (r.barrier) __syncthreads();
+    g.p[1024 + HERE] = v;
+  }
+}
+CLUSTER_KERNEL(good_copy) { copy(g, {}); }
+CLUSTER_KERNEL(bad_copy_not_awaited) { copy(g, {256, 256, false, true, true, true}); }
+CLUSTER_KERNEL(bad_copy_of_wrong_parity) { copy(g, {256, 256, true, false, true, true}); }
+CLUSTER_KERNEL(bad_copy_over_readers) { copy(g, {256, 256, true, true, true, false}); }
+CLUSTER_KERNEL(bad_copy_of_more_bytes) { copy(g, {256, 272, true, true, true, true}); }
+CLUSTER_KERNEL(bad_copy_of_fewer_bytes) { copy(g, {256, 240, true, true, true, true}); }
+CLUSTER_KERNEL(bad_copy_of_half_vectors) { copy(g, {264, 264, true, true, true, true}); }
+CLUSTER_KERNEL(bad_copy_behind_array) { copy(g, {1024, 1024, true, true, true, true}); }
+CLUSTER_KERNEL(bad_mbarrier_not_published) { copy(g, {256, 256, true, true, false, true}); }
+CLUSTER_KERNEL(bad_copy_misaligned) {
+  BN_SHARED(Packed, s, 32);
+  BN_SHARED(uint64_t, full, 1);
+  if (ME != 0) return;
+  mbarrier_init(full, 1);
+  mbarrier_publish();
+  mbarrier_expect(full, 16);
+  copy_to_shared(s, reinterpret_cast<const Packed*>(g.p + 2), 16, full);
+  mbarrier_wait(full, 0);
+}
+CLUSTER_KERNEL(bad_copy_uninitialised) {
+  BN_SHARED(Packed, s, 32);
+  BN_SHARED(uint64_t, full, 1);
+  if (ME != 0) return;
+  mbarrier_init(full, 1);
+  mbarrier_publish();
+  mbarrier_expect(full, 16);
+  copy_to_shared(s, reinterpret_cast<const Packed*>(g.p + 8192), 16, full);
+  mbarrier_wait(full, 0);
+}
+CLUSTER_KERNEL(bad_ends_before_its_copy) {
+  BN_SHARED(Packed, s, 32);
+  BN_SHARED(uint64_t, full, 1);
+  if (ME != 0) return;
+  mbarrier_init(full, 2);
+  mbarrier_publish();
+  mbarrier_expect(full, 32);
+  copy_to_shared(s, reinterpret_cast<const Packed*>(g.p), 16, full);
+  mbarrier_arrive(full);
+}
+CLUSTER_KERNEL(bad_mbarrier_without_init) {
+  BN_SHARED(uint64_t, full, 1);
+  mbarrier_arrive(full);
+  g.p[HERE] = 1;
+}
+CLUSTER_KERNEL(bad_mbarrier_before_its_init) {
+  BN_SHARED(uint64_t, full, 1);
+  if (ME == 0) mbarrier_init(full, 64);
+  g.p[HERE] = 1;
+  mbarrier_arrive(full);
+}
+CLUSTER_KERNEL(bad_arrival_too_many) {
+  BN_SHARED(uint64_t, full, 1);
+  if (ME != 0) return;
+  mbarrier_init(full, 1);
+  mbarrier_expect(full, 16);
+  mbarrier_arrive(full);
+  g.p[HERE] = 1;
+}
+// What was written before an arrival is seen after the wait.
+BN_DEVICE void arrivals(const Args& g, unsigned all) {
+  BN_SHARED(float, s, 64);
+  BN_SHARED(uint64_t, done, 1);
+  if (ME == 0) mbarrier_init(done, all);
+  __syncthreads();
+  s[ME] = float(ME);
+  mbarrier_arrive(done);
+  mbarrier_wait(done, 0);
+  g.p[HERE] = s[63 - ME];
+}
+CLUSTER_KERNEL(good_arrivals) { arrivals(g, 64); }
+CLUSTER_KERNEL(bad_fewer_arrivals) { arrivals(g, 32); }
+CLUSTER_KERNEL(bad_arrival_missing) { arrivals(g, 65); }
+
+// Blocks tell each other a number, again and again, by turns to two slots.
+struct Talk {
+  bool started = true, expect = true, of_cluster = true, stay = true;
+  int slots = 2;
+};
+BN_DEVICE void talk(const Args& g, const Talk& t) {
+  BN_SHARED(double, heard, 4);
+  BN_SHARED(uint64_t, come, 2);
+  const unsigned me = cluster_rank();
+  if (ME == 0) {
+    mbarrier_init(come, 1);
+    mbarrier_init(come + 1, 1);
+    mbarrier_publish();
+  }
+  __syncthreads();
+  if (t.started) {
+    cluster_arrive_relaxed();
+    cluster_wait();
+  }
+  double sum = 0;
+  for (int round = 0; round < 6; ++round) {
+    const int slot = round % t.slots, last = round / t.slots % 2;
+    if (!t.stay && me == 1 && round == 5) return;
+    if (ME == 0 && t.expect) mbarrier_expect(come + slot, 16);
+    if (ME < 2) store_to_peer(heard + 2 * slot + me, round + me, come + slot, unsigned(ME));
+    if (t.of_cluster) {
+      mbarrier_wait_for_cluster(come + slot, unsigned(last));
+    } else {
+      mbarrier_wait(come + slot, unsigned(last));
+    }
+    sum += heard[2 * slot] + heard[2 * slot + 1];
+    __syncthreads();
+  }
+  g.p[HERE] = float(sum);
+}
+CLUSTER_KERNEL(good_talk) { talk(g, {}); }
+CLUSTER_KERNEL(bad_talk_before_the_start) { talk(g, {false, true, true, true, 2}); }
+CLUSTER_KERNEL(bad_talk_without_expecting) { talk(g, {true, false, true, true, 2}); }
+CLUSTER_KERNEL(bad_talk_not_of_cluster) { talk(g, {true, true, false, true, 2}); }
+CLUSTER_KERNEL(bad_talk_to_who_left) { talk(g, {true, true, true, false, 2}); }
+CLUSTER_KERNEL(bad_talk_in_one_slot) { talk(g, {true, true, true, true, 1}); }
 #endif

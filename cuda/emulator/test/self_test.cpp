@@ -75,6 +75,27 @@ const std::map<std::string, std::string> expected = {
     {"bad_read_within_barrier", "race on shared memory"},
     {"bad_read_after_arrival", "race on shared memory"},
     {"bad_peer_leaves_cluster_barrier", "divergent cluster barrier"},
+    {"bad_copy_not_awaited", "not ordered after a copy's write"},
+    {"bad_copy_of_wrong_parity", "not ordered after a copy's write"},
+    {"bad_copy_over_readers", "not ordered after a read"},
+    {"bad_copy_of_more_bytes", "272 bytes are under way, 256 are expected"},
+    {"bad_copy_of_fewer_bytes", "at an mbarrier"},
+    {"bad_copy_of_half_vectors", "misaligned, 264 bytes"},
+    {"bad_copy_behind_array", "out of bounds: write of 1024 bytes in shared memory"},
+    {"bad_mbarrier_not_published", "was not published"},
+    {"bad_copy_misaligned", "misaligned, 16 bytes"},
+    {"bad_copy_uninitialised", "uninitialised: read of 16 bytes"},
+    {"bad_ends_before_its_copy", "copies to its shared memory may be"},
+    {"bad_mbarrier_without_init", "it was not initialised"},
+    {"bad_mbarrier_before_its_init", "not ordered after its initialisation"},
+    {"bad_arrival_too_many", "more than 1 arrivals in a phase"},
+    {"bad_fewer_arrivals", "race on shared memory"},
+    {"bad_arrival_missing", "that misses 1 arrivals and 0 bytes"},
+    {"bad_talk_before_the_start", "was not published"},
+    {"bad_talk_without_expecting", "that misses 1 arrivals"},
+    {"bad_talk_not_of_cluster", "not ordered after a copy's write"},
+    {"bad_talk_to_who_left", "has ended"},
+    {"bad_talk_in_one_slot", "race on shared memory"},
 };
 
 // Faults that show in more than one way, depending on who comes first.
@@ -84,6 +105,15 @@ const std::multimap<std::string, std::string> also = {
     {"bad_behind_shared", "race on shared memory"},
     {"bad_relaxed_orders_nothing", "of the cluster ends, not ordered after"},
     {"bad_peer_ends_early", "of the cluster ends, not ordered after"},
+    {"bad_mbarrier_before_its_init", "it was not initialised"},
+    {"bad_copy_not_awaited", "uninitialised: read of 4 bytes"},
+    {"bad_copy_of_wrong_parity", "uninitialised: read of 4 bytes"},
+    {"bad_copy_of_wrong_parity", "deadlock, nobody can go on"},
+    {"bad_copy_over_readers", "not ordered after a copy's write"},
+    {"bad_copy_over_readers", "deadlock, nobody can go on"},
+    {"bad_fewer_arrivals", "uninitialised: read of 4 bytes"},
+    {"bad_talk_before_the_start", "it was not initialised"},
+    {"bad_talk_to_who_left", "of the cluster ends, "},
 };
 
 const std::vector<std::string> kernels = {
