@@ -33,6 +33,31 @@ BN_DEVICE unsigned rank_in_cluster() {
   return 0;
 }
 
+// Of n pairs: even lanes get the sum of their first values, odd ones of the second.
+template <int n>
+BN_DEVICE double sum_of_pairs(const double* pairs) {
+  const int lane = int(threadIdx.x) % 32;
+  double v = pairs[lane % (2 * n)];
+  BN_UNROLL_BY(1)
+  for (int m = 2; m < 2 * n; m *= 2) v += __shfl_xor_sync(~0u, v, m);
+  return v;
+}
+
+// Adds up two values of all threads of a block, in F64: lanes, then warps. Even lanes of the first
+// warp get the sum of p, odd ones that of q. The scratch has two values of each warp.
+template <int kBlock>
+BN_DEVICE double sum_over_block(double* scratch, double p, double q) {
+  const int lane = int(threadIdx.x) % 32;
+  // Even lanes go on with p, odd ones with q.
+  double v = lane & 1 ? q : p;
+  v += __shfl_xor_sync(~0u, lane & 1 ? p : q, 1);
+  BN_UNROLL_BY(1)
+  for (int m = 2; m < 32; m *= 2) v += __shfl_xor_sync(~0u, v, m);
+  if (lane < 2) scratch[2 * (int(threadIdx.x) / 32) + lane] = v;
+  __syncthreads();
+  return threadIdx.x < 32 ? sum_of_pairs<kBlock / 32>(scratch) : v;
+}
+
 // Adds up two values of all threads of a cluster, at most twice in a launch, in F64 and in a fixed
 // order: lanes, warps, blocks.
 template <int kBlock, int kCluster>
@@ -54,23 +79,15 @@ struct Meeting {
   // All threads come. The first warp gets both totals; for the others this is the end of what they
   // wrote to shared memory before. No block touches another one's memory afterwards.
   BN_DEVICE void add(int time, double& p, double& q) const {
-    const int lane = int(threadIdx.x) % 32;
-    // Even lanes go on with p, odd ones with q.
-    double v = lane & 1 ? q : p;
-    v += __shfl_xor_sync(~0u, lane & 1 ? p : q, 1);
-    BN_UNROLL_BY(1)
-    for (int m = 2; m < 32; m *= 2) v += __shfl_xor_sync(~0u, v, m);
-    if (lane < 2) scratch[2 * (int(threadIdx.x) / 32) + lane] = v;
-    __syncthreads();
     const bool first = threadIdx.x < 32;
-    if (first) v = sum_of_pairs<kWarpsOfBlock>(scratch);
+    double v = sum_over_block<kBlock>(scratch, p, q);
 #if BN_CLUSTERS
     if (kCluster > 1) {
       double* const of_blocks = scratch + 2 * kWarpsOfBlock + 2 * kCluster * time;
       if (time == 0) cluster_wait();
-      if (first && lane < 2 * kCluster) {
-        double* const mine = of_blocks + 2 * cluster_rank() + (lane & 1);
-        *cluster_peer(mine, unsigned(lane) / 2) = v;
+      if (threadIdx.x < 2 * kCluster) {
+        double* const mine = of_blocks + 2 * cluster_rank() + (threadIdx.x & 1);
+        *cluster_peer(mine, threadIdx.x / 2) = v;
       }
       cluster_barrier();
       if (first) v = sum_of_pairs<kCluster>(of_blocks);
@@ -80,17 +97,6 @@ struct Meeting {
       p = __shfl_sync(~0u, v, 0);
       q = __shfl_sync(~0u, v, 1);
     }
-  }
-
- private:
-  // Of n pairs: even lanes get the sum of their first values, odd ones of the second.
-  template <int n>
-  static BN_DEVICE double sum_of_pairs(const double* pairs) {
-    const int lane = int(threadIdx.x) % 32;
-    double v = pairs[lane % (2 * n)];
-    BN_UNROLL_BY(1)
-    for (int m = 2; m < 2 * n; m *= 2) v += __shfl_xor_sync(~0u, v, m);
-    return v;
   }
 };
 

@@ -25,8 +25,8 @@ import org.fusednorm.cuda.NormPlan.Way;
  *
  * The time of a launch is 3 microseconds for its start, ramp and tail, and then the larger of two:
  * bytes of memory over 0.9 of the memory's peak, which a copy reaches (4.3 of 4.8 TB/s on an H200),
- * and of that 0.94, with tickets 0.86; and bytes through the multiprocessors at work, 64 a
- * nanosecond each.
+ * and of that 0.94, with tickets or one stage of shared memory 0.86; and bytes through the
+ * multiprocessors at work, 64 a nanosecond each.
  */
 public final class CudaPlan {
   private static final double LAUNCH_SECONDS = 3e-6;
@@ -34,6 +34,7 @@ public final class CudaPlan {
   private static final double BYTES_PER_SECOND = 64e9;
   private static final double STREAMING = 0.94;
   private static final double TICKETED = 0.86;
+  private static final double ONE_STAGE = 0.86;
 
   /** What can be planned, by the names of {@code fusednorm bench}. */
   public enum Operation {
@@ -161,7 +162,9 @@ public final class CudaPlan {
   }
 
   private boolean isBuilt(Way w) {
-    return w.single() == null || image == null || told(w.single().entry, true) != null;
+    SinglePass s = w.single();
+    boolean fits = s == null || s.sharedBytes() <= gpu.sharedBytes();
+    return fits && (s == null || image == null || told(s.entry, true) != null);
   }
 
   private void training(NormPlan plan, Way way) {
@@ -178,30 +181,33 @@ public final class CudaPlan {
       long phaseBytes = again / plan.cut.groups() * plan.phase(processors);
       long missed = 2 * phaseBytes <= gpu.cacheBytes() ? 0 : again;
       long blocks = plan.ticketBlocks(processors);
-      add(plan.sums, 1, NormPlan.THREADS, blocks, minimal + missed, minimal + again, TICKETED);
+      add(plan.sums, 1, NormPlan.THREADS, blocks, 0, minimal + missed, minimal + again, TICKETED);
       return;
     }
     if (single != null) {
       single(single, again);
     } else {
-      add(plan.sums, 1, NormPlan.THREADS, plan.sumBlocks(), again, again, STREAMING);
+      add(plan.sums, 1, NormPlan.THREADS, plan.sumBlocks(), 0, again, again, STREAMING);
     }
     small(forward ? "channel_moments" : "channel_sums", 32 * shape.channels());
     elements(plan, minimal - Math.min(again, gpu.cacheBytes() / 2), minimal);
   }
 
   private void single(SinglePass s, long bytes) {
-    add(s.entry, s.kind.cluster(), s.kind.threads(), s.blocks(), bytes, bytes, STREAMING);
+    long blocks = s.blocks(gpu.multiprocessors());
+    double ofCopy = s.readsAhead() ? STREAMING : ONE_STAGE;
+    int dynamic = s.sharedBytes();
+    add(s.entry, s.kind.cluster(), s.kind.threads(), blocks, dynamic, bytes, bytes, ofCopy);
   }
 
   private void elements(NormPlan plan, long memoryBytes, long movedBytes) {
     long blocks = plan.elementBlocks(gpu.multiprocessors());
-    add(plan.elements, 1, NormPlan.THREADS, blocks, memoryBytes, movedBytes, STREAMING);
+    add(plan.elements, 1, NormPlan.THREADS, blocks, 0, memoryBytes, movedBytes, STREAMING);
   }
 
   /** A launch that works on values per channel. */
   private void small(String kernel, long threads) {
-    add(kernel, 1, NormPlan.THREADS, NormPlan.threadBlocks(threads), 0, 0, STREAMING);
+    add(kernel, 1, NormPlan.THREADS, NormPlan.threadBlocks(threads), 0, 0, 0, STREAMING);
   }
 
   private void add(
@@ -209,9 +215,11 @@ public final class CudaPlan {
       int cluster,
       int block,
       long blocks,
+      int dynamicBytes,
       long memoryBytes,
       long movedBytes,
       double ofCopy) {
+    Integer declared = told(kernel, false);
     double memory = memoryBytes / (ofCopy * COPY_OF_PEAK * gpu.bytesPerSecond());
     // Clusters do not cross the borders of the GPU's parts, of which some are a little smaller.
     long processors = gpu.multiprocessors() / cluster * cluster;
@@ -223,7 +231,7 @@ public final class CudaPlan {
             block,
             blocks,
             told(kernel, true),
-            told(kernel, false),
+            declared == null ? null : Integer.valueOf(declared + dynamicBytes),
             memoryBytes,
             LAUNCH_SECONDS + Math.max(memory, through)));
   }

@@ -138,7 +138,8 @@ final class NormLaunches {
   private boolean single(Kernel k, NormPlan plan) {
     SinglePass single = plan.way.single();
     single.write(k, plan.values());
-    boolean done = k.launchCluster(single.blocks(), single.kind, single.sharedBytes());
+    long blocks = single.blocks(launches.multiprocessors());
+    boolean done = k.launchCluster(blocks, single.kind, single.sharedBytes());
     if (!done) {
       plans.refused(plan);
     }

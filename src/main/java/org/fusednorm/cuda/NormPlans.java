@@ -133,6 +133,7 @@ final class NormPlans {
     }
     return mayUseSinglePass
         && w.single().kind.cluster() <= largestCluster
+        && w.single().sharedBytes() <= launches.sharedMemory()
         && launches.kernel(w.single().entry) != null;
   }
 

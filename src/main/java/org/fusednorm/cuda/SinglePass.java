@@ -92,11 +92,16 @@ abstract class SinglePass {
   }
 
   /** Blocks of the launch. */
-  abstract long blocks();
+  abstract long blocks(int multiprocessors);
 
   /** Dynamic shared memory of a block. */
   int sharedBytes() {
     return 0;
+  }
+
+  /** Whether data of other channels is read all the while one of them is worked at. */
+  boolean readsAhead() {
+    return true;
   }
 
   /**

@@ -81,7 +81,7 @@ final class SinglePassPlanes extends SinglePass {
   }
 
   @Override
-  long blocks() {
+  long blocks(int multiprocessors) {
     return channels * kind.cluster();
   }
 

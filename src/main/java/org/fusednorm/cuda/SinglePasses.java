@@ -1,6 +1,7 @@
 package org.fusednorm.cuda;
 
 import java.util.List;
+import java.util.function.Predicate;
 import java.util.stream.Stream;
 import org.fusednorm.DType;
 import org.fusednorm.cuda.NormPlan.Direction;
@@ -15,6 +16,8 @@ import org.fusednorm.cuda.SinglePass.Kind;
  * <caption>Families</caption>
  * <tr><th>kinds</th><th>data</th><th>capacities</th></tr>
  * <tr><td>rr_*</td><td>planes of whole vectors</td><td>{@link SinglePassPlanes}</td></tr>
+ * <tr><td>sr_*</td><td>planes of whole vectors, larger channels</td><td>{@link SinglePassShared}
+ *     </td></tr>
  * </table>
  *
  * All of them: F32, F16 and BF16, every address a multiple of 16 bytes, fewer than 2^31 vectors.
@@ -22,7 +25,11 @@ import org.fusednorm.cuda.SinglePass.Kind;
  */
 final class SinglePasses {
   /** Of all families. */
-  static final List<Kind> KINDS = SinglePassPlanes.KINDS;
+  static final List<Kind> KINDS =
+      Stream.of(SinglePassPlanes.KINDS, SinglePassShared.KINDS).flatMap(List::stream).toList();
+
+  /** Registers of a larger cluster come behind shared memory. */
+  private static final int LARGE_CLUSTER = 8;
 
   /** Names of all entries; an image may lack some of them on some architecture. */
   static final List<String> ENTRIES =
@@ -38,6 +45,11 @@ final class SinglePasses {
 
   /** The kernels that can do a normalization, best first. */
   static Stream<SinglePass> fitting(Data d) {
-    return SinglePassPlanes.fitting(d);
+    Predicate<SinglePass> large = s -> s.kind.cluster() > LARGE_CLUSTER;
+    return Stream.of(
+            SinglePassPlanes.fitting(d).filter(large.negate()),
+            SinglePassShared.fitting(d),
+            SinglePassPlanes.fitting(d).filter(large))
+        .flatMap(s -> s);
   }
 }

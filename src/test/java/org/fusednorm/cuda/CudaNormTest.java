@@ -124,11 +124,38 @@ class CudaNormTest {
     return all.stream();
   }
 
-  /** Channels of as many vectors as each cluster holds, and one more; by the rule's choice. */
+  /** Channels of as many vectors as each cluster holds, and one more; by the rule's choice or not. */
   @TestFactory
   Stream<DynamicTest> channelsAsLargeAsClustersHold() throws Exception {
-    String f32 = "32x2x128,41x2x100,64x2x256,241x2x68,128x2x256,129x2x508,256x1x256,257x1x1020";
-    return tests(Build.PLAIN, EngineNorm.class, "-Dshapes=" + f32 + ",large");
+    String f32 = "32x2x128,41x2x100,64x2x256,241x2x68,128x2x256,129x2x508,256x1x256";
+    return Stream.concat(
+        tests(Build.PLAIN, EngineNorm.class, "-Dshapes=" + f32 + ",large"),
+        tests(Build.PLAIN, EngineNorm.class, "-Dshapes=257x1x1020,large", FORCED + "rr_c16"));
+  }
+
+  /** Channels in shared memory, several for each cluster one after another. */
+  @TestFactory
+  Stream<DynamicTest> sharedMemoryUnderSeveralSchedules() throws Exception {
+    List<DynamicTest> all = new ArrayList<>();
+    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=3x9x128", FORCED + "sr_c1").forEach(all::add);
+    for (String kind : List.of("sr_c2", "sr_c8", "sr_c16")) {
+      tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x2x136", FORCED + kind).forEach(all::add);
+    }
+    return all.stream();
+  }
+
+  @TestFactory
+  Stream<DynamicTest> hardValuesInSharedMemory() throws Exception {
+    return tests(Build.PLAIN, EngineNormHard.class, FORCED + "sr_c2");
+  }
+
+  /** Two stages of shared memory, one, or neither: at the borders of one block, and by the rule. */
+  @TestFactory
+  Stream<DynamicTest> channelsAsLargeAsSharedMemoryHolds() throws Exception {
+    String block = "-Dshapes=113x5x128,57x5x512,113x5x256,113x2x512,227x1x256,large";
+    return Stream.concat(
+        tests(Build.PLAIN, EngineNorm.class, block, FORCED + "sr_c1"),
+        tests(Build.PLAIN, EngineNorm.class, "-Dshapes=513x2x256,905x1x256,large"));
   }
 
   private static Stream<DynamicTest> tests(Build build, Class<?> part, String... options)

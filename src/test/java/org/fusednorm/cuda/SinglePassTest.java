@@ -70,18 +70,92 @@ class SinglePassTest {
                   s ->
                       assertEquals(
                           wanted,
-                          ways(d, s, t, 16, architecture).get(0),
+                          withoutShared(ways(d, s, t, 16, architecture)).get(0),
                           d + " " + s + " " + t + " sm_" + architecture));
         }
       }
     }
   }
 
+  private static List<String> withoutShared(List<String> ways) {
+    return ways.stream().filter(w -> !w.startsWith("sr_")).toList();
+  }
+
+  /** The capacities in bytes that the table of {@link SinglePassShared} has. */
+  @ParameterizedTest
+  @CsvSource({
+    "90, FORWARD, 115712, 231424",
+    "90, BACKWARD, 57856, 115712",
+    "100, FORWARD, 115712, 231424",
+    "100, BACKWARD, 57856, 115712",
+    "120, FORWARD, 50176, 100352",
+    "120, BACKWARD, 25088, 50176",
+  })
+  void sharedMemory(int architecture, Direction d, long ofTwo, long ofOne) {
+    for (DType t : List.of(DType.F32, DType.F16, DType.BF16)) {
+      for (int cluster : new int[] {1, 2, 4, 8, 16}) {
+        long two = ofTwo / SinglePass.VECTOR * cluster;
+        long one = ofOne / SinglePass.VECTOR * cluster;
+        for (long vectors : new long[] {1, two - 1, two, two + 1, one - 1, one, one + 1}) {
+          Shape s = Shape.ncl(1, 3, Math.max(vectors, 16) * SinglePass.VECTOR / t.bytes());
+          int stages =
+              NormPlan.of(d, s, t, 16, false, architecture).ways.stream()
+                  .filter(w -> w.name().equals("sr_c" + cluster))
+                  .mapToInt(w -> ((SinglePassShared) w.single()).stages)
+                  .sum();
+          int wanted = vectors <= two ? 2 : vectors <= one ? 1 : 0;
+          assertEquals(wanted, stages, s + " " + t + " in a cluster of " + cluster);
+        }
+      }
+    }
+  }
+
+  /** KiB of a channel, or a byte more than so many, and the rule's choice. */
+  @ParameterizedTest
+  @CsvSource({
+    "512, rr_c8, sr_c8",
+    "904, sr_c8, sr_c16",
+    "1808, sr_c16, sr_c16",
+    "3616, sr_c16, tickets",
+  })
+  void largeChannels(long kib, String wanted, String behind) {
+    for (Direction d : Direction.values()) {
+      long vectors = (kib << 10) / SinglePass.VECTOR / (d == Direction.FORWARD ? 1 : 2);
+      Shape fits = Shape.ncl(2, 3, vectors / 2 * 4);
+      Shape larger = Shape.ncl(1, 3, (vectors + 1) * 4);
+      assertEquals(wanted, ways(d, fits, DType.F32, 16, 90).get(0), d + " " + fits);
+      assertEquals(behind, ways(d, larger, DType.F32, 16, 90).get(0), d + " " + larger);
+      assertEquals("tickets", ways(d, larger, DType.F32, 16, 89).get(0));
+    }
+  }
+
+  @Test
+  void smallPlanesAreTooManyCopies() {
+    Shape enough = Shape.ncl(1 << 12, 3, 64); // 1 MiB in planes of 256 bytes
+    Shape small = Shape.ncl(1 << 12, 3, 60);
+    assertEquals("sr_c16", ways(Direction.FORWARD, enough, DType.F32, 16, 90).get(0));
+    assertEquals("rr_c16", ways(Direction.FORWARD, small, DType.F32, 16, 90).get(0));
+  }
+
+  /** As many clusters as the GPU has room for, or fewer. */
+  @ParameterizedTest
+  @CsvSource({"132, 64, 128", "148, 64, 144", "132, 3, 48", "4, 64, 16"})
+  void sharedMemoryGoesFromChannelToChannel(int multiprocessors, long channels, long blocks) {
+    Shape s = Shape.ncl(1, channels, 1 << 18); // 1 MiB
+    SinglePass single =
+        NormPlan.of(Direction.FORWARD, s, DType.F32, 16, false, 90).ways.get(0).single();
+    assertEquals("sr_forward_f32_c16", single.entry);
+    assertEquals(blocks, single.blocks(multiprocessors));
+    assertEquals(2 << 16, single.sharedBytes());
+  }
+
   @Test
   void largerClustersAndTheOtherWaysFollow() {
     Shape s = Shape.nchw(32, 64, 28, 28); // 98 KiB
     assertEquals(
-        List.of("rr_c2", "rr_c4", "rr_c8", "rr_c16", "tickets", "parts"),
+        List.of(
+            "rr_c2", "rr_c4", "rr_c8", "sr_c1", "sr_c2", "sr_c4", "sr_c8", "sr_c16", "rr_c16",
+            "tickets", "parts"),
         ways(Direction.FORWARD, s, DType.F32, 16, 90));
     assertEquals(List.of("tickets", "parts"), ways(Direction.FORWARD, s, DType.F32, 16, 89));
   }
@@ -147,12 +221,11 @@ class SinglePassTest {
       for (Way w :
           NormPlan.of(Direction.FORWARD, Shape.ncl(1, 2, 4 * vectors), DType.F32, 16, false, 90)
               .ways) {
-        if (w.single() != null) {
-          SinglePassPlanes s = (SinglePassPlanes) w.single();
+        if (w.single() instanceof SinglePassPlanes s) {
           assertEquals(0, s.share % 32);
           assertTrue(s.share * s.kind.cluster() >= vectors);
           assertTrue(s.share <= s.kind.threads() * 8L, s.entry + " " + vectors);
-          assertEquals(2L * s.kind.cluster(), s.blocks());
+          assertEquals(2L * s.kind.cluster(), s.blocks(132));
         }
       }
     }

@@ -1,0 +1,422 @@
+// A training step's half in one pass over the data, where planes are whole vectors of 16 bytes
+// (NCHW) and a channel is too large for registers: a cluster of blocks holds it in its shared
+// memory, where copies that run beside the threads bring it, takes sums and the result from there,
+// and goes on with another channel. With two stages the copies of that run all the while, with one
+// they follow the results through the stage.
+// Forward and backward are what forward.cu and backward.cu say.
+//
+//   entry                          block  cluster  KB of a channel, at most (sm_90: 227 KB a block)
+//                                                  forward        backward
+//   sr_*_f32, _f16, _bf16 _cK      512    K        226 K          113 K        one stage
+//                                                  113 K          56.5 K       two stages
+//
+// K is 1, 2, 4, 8 or 16; _c16 takes more than every GPU grants. All exist for sm_90 and newer
+// alone. Addresses are multiples of 16, planes whole vectors and, where a forward keeps a gate,
+// whole bytes of it; the tensor has less than 2^31 vectors.
+//
+// Block contract: a grid of clusters, each of which takes every gridDim.x / K-th channel; dynamic
+// shared memory holds a block's share of x, and in backward of dy, once for each stage. Blocks of a
+// cluster wait for each other, no cluster waits for another one. What may be what, when results are
+// valid, bytes moved, `parts`, the shift of values and sums in F64: as in single_pass_planes.cu.
+
+#include "planes.cuh"
+
+#if BN_CLUSTERS
+
+constexpr int kStagedThreads = 512;
+
+// The block's shares of channels, one after another, in one or two stages of shared memory. A turn
+// is the number of a channel among those of the cluster.
+template <int kTensors>
+struct Stages {
+  Packed* memory;
+  uint64_t* full;  // of each stage: its copies have come
+  const Planes& w;
+  bool two;
+  uint32_t first, count;  // units of the block
+
+  BN_DEVICE Stages(Packed* memory, uint64_t* full, const Planes& w, int64_t stages, uint32_t rank)
+      : memory(memory), full(full), w(w), two(stages == 2), first(rank * uint32_t(w.share)) {
+    const int rest = int(w.units) - int(first);
+    count = rest < 0 ? 0 : rest < int(w.share) ? uint32_t(rest) : uint32_t(w.share);
+  }
+
+  BN_DEVICE int stage(int turn) const { return two ? turn & 1 : 0; }
+  BN_DEVICE Packed* held(int turn) const {
+    return memory + stage(turn) * kTensors * uint32_t(w.share);
+  }
+
+  // Before the first copy of a turn; all threads have waited for the turn before in that stage.
+  BN_DEVICE void expect(int turn) const {
+    if (threadIdx.x == 0) {
+      mbarrier_expect(full + stage(turn), kTensors * count * unsigned(sizeof(Packed)));
+    }
+  }
+  // Copies units from one to another of the block; nobody uses their places any more.
+  BN_DEVICE void start(int turn, uint32_t channel, const void* const (&tensors)[kTensors],
+                       uint32_t from, uint32_t to) const {
+    if (to > count) to = count;
+    if (threadIdx.x >= 32 || from >= to) return;
+    const uint32_t inner = uint32_t(w.inner);
+    const uint32_t plane = (first + from) / inner, skipped = first + from - plane * inner;
+    BN_UNROLL_BY(1)
+    for (uint32_t p = threadIdx.x; p * inner < skipped + to - from; p += 32) {
+      // The range in units of the first plane; this lane's part of it.
+      const uint32_t low = p == 0 ? skipped : p * inner, high = (p + 1) * inner;
+      const uint32_t end = skipped + to - from, units = (end < high ? end : high) - low;
+      const uint32_t source =
+          ((plane + p) * uint32_t(w.channels) + channel) * inner + low - p * inner;
+      BN_UNROLL
+      for (int t = 0; t < kTensors; ++t) {
+        copy_to_shared(held(turn) + t * uint32_t(w.share) + from + low - skipped,
+                       (const Packed*)tensors[t] + source, units * unsigned(sizeof(Packed)),
+                       full + stage(turn));
+      }
+    }
+  }
+  BN_DEVICE void start(int turn, uint32_t channel, const void* const (&tensors)[kTensors]) const {
+    expect(turn);
+    start(turn, channel, tensors, 0, count);
+  }
+  BN_DEVICE void wait(int turn) const {
+    mbarrier_wait(full + stage(turn), unsigned(two ? turn >> 1 : turn) & 1);
+  }
+};
+
+// Adds up two values of all threads of a cluster, time after time, as Meeting does. Blocks tell
+// each other by stores that a barrier counts: one that orders the whole cluster would wait for the
+// results of the channel before.
+template <int kCluster>
+struct Talk {
+  static constexpr int kWarpsOfBlock = kStagedThreads / 32;
+  static constexpr int kScratch = 2 * kWarpsOfBlock + 4 * kCluster;
+
+  double* scratch;
+  uint64_t* come;  // of each of two times: what the blocks tell
+  int time = 0;
+
+  // All threads come. The first warp gets both totals; for the others this is the end of what they
+  // wrote to shared memory before. A block tells again only what all others need next, so nobody is
+  // more than one time ahead, and two places for each are enough.
+  BN_DEVICE void add(uint32_t rank, double& p, double& q) {
+    const int lane = int(threadIdx.x) % 32;
+    double v = sum_over_block<kStagedThreads>(scratch, p, q);
+    if (kCluster > 1 && time == 0) cluster_wait();
+    if (threadIdx.x < 32) {
+      if (kCluster > 1) {
+        const int place = time & 1;
+        double* const of_blocks = scratch + 2 * kWarpsOfBlock + 2 * kCluster * place;
+        if (lane == 0) mbarrier_expect(come + place, 2 * kCluster * unsigned(sizeof(double)));
+        if (lane < 2 * kCluster) {
+          store_to_peer(of_blocks + 2 * rank + (lane & 1), v, come + place, unsigned(lane) / 2);
+        }
+        mbarrier_wait_for_cluster(come + place, unsigned(time) >> 1 & 1);
+        v = sum_of_pairs<kCluster>(of_blocks);
+      }
+      p = __shfl_sync(~0u, v, 0);
+      q = __shfl_sync(~0u, v, 1);
+    }
+    ++time;
+  }
+};
+
+// Before anything else, by all threads.
+template <int kCluster>
+BN_DEVICE void start_counting(uint64_t (&counters)[4]) {
+  if (threadIdx.x == 0) {
+    BN_UNROLL
+    for (int i = 0; i < 4; ++i) mbarrier_init(counters + i, 1);
+    mbarrier_publish();
+  }
+  __syncthreads();
+  // Peers may tell something to a block that has started.
+  if (kCluster > 1) cluster_arrive_relaxed();
+}
+
+struct SharedForwardArgs {
+  PlanesForwardArgs planes;
+  int64_t stages;  // 1 or 2
+};
+
+template <class Format, int kCluster>
+BN_DEVICE void sr_forward(const SharedForwardArgs& args) {
+  using Units = VectorsOf<Format>;
+  constexpr int E = Units::kElements, kBlock = kStagedThreads, kBatch = 4;
+  BN_DYN_SHARED(Packed, memory);
+  BN_SHARED(double, scratch, Talk<kCluster>::kScratch);
+  BN_SHARED(uint64_t, counters, 4);
+  BN_SHARED(float, found, 4);
+  const PlanesForwardArgs& g = args.planes;
+  const Planes& w = g.planes;
+  const Units units{};
+  const uint32_t rank = rank_in_cluster<kCluster>(), clusters = gridDim.x / kCluster;
+  const uint32_t inner = uint32_t(w.inner), channels = uint32_t(w.channels);
+  start_counting<kCluster>(counters);
+  const Stages<1> stages(memory, counters, w, args.stages, rank);
+  Talk<kCluster> together{scratch, counters + 2};
+  const void* const data[] = {g.x};
+  uint32_t channel = blockIdx.x / kCluster;
+  stages.start(0, channel, data);
+  const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
+  const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
+
+  const Coefficient narrow{false};
+  struct Numbers {
+    float first, gamma, beta;
+  };
+  const auto numbers = [&](uint32_t of) {
+    return Numbers{units.get(g.x, int64_t(of) * inner * E), float(narrow.get(g.saved.gamma, of, 1)),
+                   float(narrow.get(g.saved.beta, of, 0))};
+  };
+  const MomentSums<Units> sums{g.x, nullptr};
+  const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
+                               nullptr, nullptr,    nullptr, g.relu != 0};
+  Numbers next_numbers = numbers(channel);
+  BN_UNROLL_BY(1)
+  for (int turn = 0; channel < channels; ++turn) {
+    const Numbers n = next_numbers;
+    const uint32_t next = channel + clusters;
+    const bool follow = !stages.two && next < channels;
+    if (next < channels) {
+      if (stages.two) stages.start(turn + 1, next, data);
+      next_numbers = numbers(next);
+    }
+    stages.wait(turn);
+    const Packed* const held = stages.held(turn) + threadIdx.x;
+
+    float some_p[4] = {0, 0, 0, 0}, some_q[4] = {0, 0, 0, 0};
+    typename MomentSums<Units>::Constants k;
+    BN_UNROLL
+    for (int e = 0; e < E; ++e) k.k[e] = n.first;
+    BN_UNROLL_BY(4)
+    for (int i = 0; i < start.left; i += kBlock) {
+      sums.add(units, k, held[i], 0, some_p, some_q);
+    }
+    double p = sum_of(some_p), q = sum_of(some_q);
+    BN_UNROLL_BY(1)
+    for (int time = 0; time < 2; ++time) {
+      together.add(rank, p, q);
+      if (threadIdx.x == 0) {
+        const double shift = p * w.per_value, m2 = q - p * shift;
+        found[3] = time > 0 || sums.f32_held(p, q, m2);
+        const double mean = double(n.first) + shift, rest = m2 < 0 ? 0 : m2;
+        if (g.parts) {
+          if (rank == 0) {
+            g.parts[2 * int64_t(channel)] = mean;
+            g.parts[2 * int64_t(channel) + 1] = rest;
+          }
+        } else {
+          const SavedOut::Numbers to = g.saved.numbers(n.gamma, n.beta, mean, rest / w.values);
+          if (rank == 0) {
+            g.saved.put(channel, to);
+            if (channel == 0) g.saved.put_count(w.values);
+          }
+          found[0] = float(to.center);
+          found[1] = float(to.scale);
+          found[2] = float(to.shift);
+        }
+      }
+      __syncthreads();
+      if (found[3] != 0) break;
+      p = q = 0;
+      Place<kBlock> at = start;
+      at.address += channel * inner;
+      BN_UNROLL_BY(1)
+      for (; at.left > 0; at.left -= kBlock) {
+        BN_UNROLL_BY(1)
+        for (int e = 0; e < E; ++e) {
+          sums.add_exactly(units, channel, int64_t(channel) * inner * E,
+                           int64_t(at.address) * E + e, p, q);
+        }
+        at.advance(w);
+      }
+    }
+    if (follow) stages.expect(turn + 1);
+    Coefficients<float, E> coefficients;
+    if (!g.parts) {
+      BN_UNROLL
+      for (int e = 0; e < E; ++e) coefficients.set(e, found[0], found[1], found[2]);
+    }
+    Place<kBlock> at = start;
+    at.address += channel * inner;
+    BN_UNROLL_BY(1)
+    for (int i = 0; i < rounds; i += kBatch) {
+      if (!g.parts) {
+        Normalize<float>::Loaded<Units> in[kBatch];
+        uint32_t address[kBatch];
+        BN_UNROLL
+        for (int j = 0; j < kBatch; ++j) {
+          address[j] = at.address;
+          if (start.has(i + j)) {
+            in[j].x = held[(i + j) * kBlock];
+            if (g.residual) in[j].residual = units.once(g.residual, at.address);
+          }
+          at.advance(w);
+        }
+        BN_UNROLL
+        for (int j = 0; j < kBatch; ++j) {
+          const bool on = start.has(i + j);
+          const unsigned bits = on ? apply.put(units, address[j], in[j], coefficients) : 0;
+          apply.put_gate<E>(address[j], bits, on);
+        }
+      }
+      if (follow) {
+        __syncthreads();
+        stages.start(turn + 1, next, data, i * kBlock, (i + kBatch) * kBlock);
+      }
+    }
+    if (!follow) __syncthreads();
+    channel = next;
+  }
+}
+
+struct SharedBackwardArgs {
+  PlanesBackwardArgs planes;
+  int64_t stages;  // 1 or 2
+};
+
+template <class Format, int kCluster>
+BN_DEVICE void sr_backward(const SharedBackwardArgs& args) {
+  using Units = VectorsOf<Format>;
+  constexpr int E = Units::kElements, kBlock = kStagedThreads, kBatch = 2;
+  BN_DYN_SHARED(Packed, memory);
+  BN_SHARED(double, scratch, Talk<kCluster>::kScratch);
+  BN_SHARED(uint64_t, counters, 4);
+  BN_SHARED(float, found, 3);
+  const PlanesBackwardArgs& g = args.planes;
+  const Planes& w = g.planes;
+  const Units units{};
+  const uint32_t rank = rank_in_cluster<kCluster>(), clusters = gridDim.x / kCluster;
+  const uint32_t inner = uint32_t(w.inner), channels = uint32_t(w.channels);
+  start_counting<kCluster>(counters);
+  const Stages<2> stages(memory, counters, w, args.stages, rank);
+  Talk<kCluster> together{scratch, counters + 2};
+  const void* const data[] = {g.x, g.dy};
+  uint32_t channel = blockIdx.x / kCluster;
+  stages.start(0, channel, data);
+  const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
+  const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
+
+  const float* const center = (const float*)g.slopes.center;
+  const float* const scale = (const float*)g.slopes.scale;
+  const float* const shift = (const float*)g.shift;
+  struct Numbers {
+    float c, a, b;
+  };
+  const auto numbers = [&](uint32_t of) {
+    return Numbers{load_shared_by_many(center + of), load_shared_by_many(scale + of),
+                   load_shared_by_many(shift + of)};
+  };
+  const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
+  const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
+                                   nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
+  Numbers next_numbers = numbers(channel);
+  BN_UNROLL_BY(1)
+  for (int turn = 0; channel < channels; ++turn) {
+    InputGradient<float>::Constants<E> k;
+    BN_UNROLL
+    for (int e = 0; e < E; ++e) {
+      k.forward.set(e, next_numbers.c, next_numbers.a, next_numbers.b);
+    }
+    const uint32_t next = channel + clusters;
+    const bool follow = !stages.two && next < channels;
+    if (next < channels) {
+      if (stages.two) stages.start(turn + 1, next, data);
+      next_numbers = numbers(next);
+    }
+    stages.wait(turn);
+    const Packed* const held_x = stages.held(turn) + threadIdx.x;
+    const Packed* const held_dy = held_x + uint32_t(w.share);
+    Place<kBlock> first = start;
+    first.address += channel * inner;
+
+    float some_p[4] = {0, 0, 0, 0}, some_q[4] = {0, 0, 0, 0};
+    Place<kBlock> at = first;
+    BN_UNROLL_BY(2)
+    for (int i = 0; i < start.left; i += kBlock) {
+      sums.add(units, k.forward, {held_x[i], held_dy[i]}, at.address, some_p, some_q);
+      at.advance(w);
+    }
+    double p = sum_of(some_p), q = sum_of(some_q);
+    BN_UNROLL_BY(1)
+    for (int time = 0; time < 2; ++time) {
+      together.add(rank, p, q);
+      if (threadIdx.x == 0) {
+        found[2] = time > 0 || sums.f32_held(p, q);
+        if (g.parts) {
+          if (rank == 0) {
+            g.parts[2 * int64_t(channel)] = p;
+            g.parts[2 * int64_t(channel) + 1] = q;
+          }
+        } else {
+          const SlopesOut::Kept kept = g.slopes.kept(channel);
+          const double dy_xhat = kept.against_xhat(p, q), slope = kept.slope(dy_xhat);
+          if (rank == 0) {
+            g.packed[channel] = p;
+            g.packed[w.channels + channel] = dy_xhat;
+          }
+          found[0] = float(slope);
+          found[1] = float(kept.offset(p, slope));
+        }
+      }
+      __syncthreads();
+      if (found[2] != 0) break;
+      p = q = 0;
+      BN_UNROLL_BY(1)
+      for (at = first; at.left > 0; at.left -= kBlock) {
+        BN_UNROLL_BY(1)
+        for (int e = 0; e < E; ++e) {
+          sums.add_exactly(units, channel, 0, int64_t(at.address) * E + e, p, q);
+        }
+        at.advance(w);
+      }
+    }
+    if (follow) stages.expect(turn + 1);
+    if (!g.parts) {
+      BN_UNROLL
+      for (int e = 0; e < E; ++e) k.set(e, found[0], found[1]);
+    }
+    at = first;
+    BN_UNROLL_BY(1)
+    for (int i = 0; i < rounds; i += kBatch) {
+      if (!g.parts) {
+        BN_UNROLL
+        for (int j = i; j < i + kBatch; ++j) {
+          if (start.has(j)) {
+            apply.put(units, at.address, {held_x[j * kBlock], held_dy[j * kBlock]}, k);
+          }
+          at.advance(w);
+        }
+      }
+      if (follow) {
+        __syncthreads();
+        stages.start(turn + 1, next, data, i * kBlock, (i + kBatch) * kBlock);
+      }
+    }
+    if (!follow) __syncthreads();
+    channel = next;
+  }
+}
+
+#define OF_TYPE(ENTRY, type, Format, cluster)                                    \
+  ENTRY sr_forward_##type##_c##cluster(BN_ARGUMENTS(SharedForwardArgs) args) {   \
+    sr_forward<Format, cluster>(args);                                           \
+  }                                                                              \
+  ENTRY sr_backward_##type##_c##cluster(BN_ARGUMENTS(SharedBackwardArgs) args) { \
+    sr_backward<Format, cluster>(args);                                          \
+  }
+#define OF_EACH_TYPE(ENTRY, cluster) \
+  OF_TYPE(ENTRY, f32, F32, cluster)  \
+  OF_TYPE(ENTRY, f16, F16, cluster)  \
+  OF_TYPE(ENTRY, bf16, BF16, cluster)
+
+OF_EACH_TYPE(BN_RESIDENT_ENTRY(kStagedThreads, 1), 1)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 2), 2)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 4), 4)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 8), 8)
+OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 16), 16)
+
+#undef OF_EACH_TYPE
+#undef OF_TYPE
+
+#endif
