@@ -124,7 +124,9 @@ class CudaNormTest {
     return all.stream();
   }
 
-  /** Channels of as many vectors as each cluster holds, and one more; by the rule's choice or not. */
+  /**
+   * Channels of as many vectors as each cluster holds, and one more; by the rule's choice or not.
+   */
   @TestFactory
   Stream<DynamicTest> channelsAsLargeAsClustersHold() throws Exception {
     String f32 = "32x2x128,41x2x100,64x2x256,241x2x68,128x2x256,129x2x508,256x1x256";
