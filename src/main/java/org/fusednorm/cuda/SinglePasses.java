@@ -18,6 +18,7 @@ import org.fusednorm.cuda.SinglePass.Kind;
  * <tr><td>rr_*</td><td>planes of whole vectors</td><td>{@link SinglePassPlanes}</td></tr>
  * <tr><td>sr_*</td><td>planes of whole vectors, larger channels</td><td>{@link SinglePassShared}
  *     </td></tr>
+ * <tr><td>cols_*</td><td>other planes, channels last</td><td>{@link SinglePassColumns}</td></tr>
  * </table>
  *
  * All of them: F32, F16 and BF16, every address a multiple of 16 bytes, fewer than 2^31 vectors.
@@ -26,7 +27,9 @@ import org.fusednorm.cuda.SinglePass.Kind;
 final class SinglePasses {
   /** Of all families. */
   static final List<Kind> KINDS =
-      Stream.of(SinglePassPlanes.KINDS, SinglePassShared.KINDS).flatMap(List::stream).toList();
+      Stream.of(SinglePassPlanes.KINDS, SinglePassShared.KINDS, SinglePassColumns.KINDS)
+          .flatMap(List::stream)
+          .toList();
 
   /** Registers of a larger cluster come behind shared memory. */
   private static final int LARGE_CLUSTER = 8;
@@ -49,7 +52,8 @@ final class SinglePasses {
     return Stream.of(
             SinglePassPlanes.fitting(d).filter(large.negate()),
             SinglePassShared.fitting(d),
-            SinglePassPlanes.fitting(d).filter(large))
+            SinglePassPlanes.fitting(d).filter(large),
+            SinglePassColumns.fitting(d))
         .flatMap(s -> s);
   }
 }

@@ -6,9 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.LongStream;
 import java.util.stream.Stream;
 import org.fusednorm.Activation;
 import org.fusednorm.Affine;
@@ -21,6 +24,9 @@ import org.fusednorm.Sums;
 import org.fusednorm.Tensor;
 import org.fusednorm.cuda.Emulator.Build;
 import org.fusednorm.cuda.Emulator.Count;
+import org.fusednorm.cuda.NormPlan.Direction;
+import org.fusednorm.cuda.SinglePass.Kind;
+import org.fusednorm.cuda.SinglePassColumns.Run;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
@@ -29,19 +35,24 @@ import org.junit.jupiter.api.TestFactory;
 class CudaNormTest {
   private static final String FORCED = "-Dfusednorm.cuda.single-pass=";
 
+  /** The rule prefers shared memory. */
+  private static final Kind C16 = SinglePassPlanes.KINDS.get(5);
+
   @TestFactory
   Stream<DynamicTest> smallShapesUnderSeveralSchedules() throws Exception {
-    return tests(Build.CHECKED, EngineNorm.class, "-Dshapes=small");
+    return tests(Build.CHECKED, EngineNorm.class, "-Dshapes=small", FORCED + "off");
   }
 
   @TestFactory
   Stream<DynamicTest> largerShapes() throws Exception {
-    return tests(Build.PLAIN, EngineNorm.class, "-Dshapes=large");
+    return tests(Build.PLAIN, EngineNorm.class, "-Dshapes=large", FORCED + "off");
   }
 
   @TestFactory
   Stream<DynamicTest> hardValuesAndSizes() throws Exception {
-    return tests(Build.PLAIN, EngineNormHard.class);
+    return Stream.concat(
+        tests(Build.PLAIN, EngineNormHard.class),
+        tests(Build.PLAIN, EngineNormHard.class, FORCED + "off"));
   }
 
   @TestFactory
@@ -110,29 +121,46 @@ class CudaNormTest {
   }
 
   /**
-   * A channel in the registers of a cluster, some blocks of which have next to nothing or nothing.
+   * Channels in the registers of a cluster, some blocks of which have next to nothing or nothing;
+   * planes of whole vectors, others, and channels last with a narrower end.
    */
   @TestFactory
   Stream<DynamicTest> clustersUnderSeveralSchedules() throws Exception {
     List<DynamicTest> all = new ArrayList<>();
-    for (String kind : List.of("rr_small", "rr_c1", "rr_c2", "rr_c4")) {
-      tests(Build.CHECKED, EngineNorm.class, "-Dshapes=3x3x16,9x2x128", FORCED + kind)
-          .forEach(all::add);
+    for (String size : List.of("small", "c1", "c2", "c4")) {
+      schedules("rr_" + size, "3x3x16,9x2x128").forEach(all::add);
     }
-    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x1x128", FORCED + "rr_c8").forEach(all::add);
-    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x1x128", FORCED + "rr_c16").forEach(all::add);
+    schedules("rr_c8", "9x1x128").forEach(all::add);
+    schedules("rr_c16", "9x1x128").forEach(all::add);
+    for (String size : List.of("c1", "c2", "c4")) {
+      schedules("cols_" + size, "5x8x7,9x72x1").forEach(all::add);
+    }
+    schedules("cols_c8", "9x24x1").forEach(all::add);
+    schedules("cols_c16", "9x8x7").forEach(all::add);
     return all.stream();
   }
 
+  private static Stream<DynamicTest> schedules(String kind, String shapes) throws Exception {
+    return tests(Build.CHECKED, EngineNorm.class, "-Dshapes=" + shapes, FORCED + kind);
+  }
+
   /**
-   * Channels of as many vectors as each cluster holds, and one more; by the rule's choice or not.
+   * Channels as large as each kernel of a single pass holds, a vector or row less, and one more; by
+   * the rule's choice.
    */
   @TestFactory
   Stream<DynamicTest> channelsAsLargeAsClustersHold() throws Exception {
-    String f32 = "32x2x128,41x2x100,64x2x256,241x2x68,128x2x256,129x2x508,256x1x256";
-    return Stream.concat(
-        tests(Build.PLAIN, EngineNorm.class, "-Dshapes=" + f32 + ",large"),
-        tests(Build.PLAIN, EngineNorm.class, "-Dshapes=257x1x1020,large", FORCED + "rr_c16"));
+    List<DynamicTest> all = new ArrayList<>();
+    for (List<DType> types : List.of(List.of(DType.F32), List.of(DType.F16, DType.BF16))) {
+      String names = types.stream().map(DType::name).collect(Collectors.joining(","));
+      String shapes = String.join(",", shapesAtBorders(types.get(0)));
+      tests(Build.PLAIN, EngineNorm.class, "-Dtypes=" + names, "-Dshapes=" + shapes + ",large")
+          .forEach(all::add);
+      String of16 = "-Dshapes=" + String.join(",", planesAtBorders(C16, types.get(0))) + ",large";
+      tests(Build.PLAIN, EngineNorm.class, "-Dtypes=" + names, of16, FORCED + C16.text())
+          .forEach(all::add);
+    }
+    return all.stream();
   }
 
   /** Channels in shared memory, several for each cluster one after another. */
@@ -158,6 +186,61 @@ class CudaNormTest {
     return Stream.concat(
         tests(Build.PLAIN, EngineNorm.class, block, FORCED + "sr_c1"),
         tests(Build.PLAIN, EngineNorm.class, "-Dshapes=513x2x256,905x1x256,large"));
+  }
+
+  private static List<String> planesAtBorders(Kind kind, DType t) {
+    return Stream.of(Direction.values())
+        .flatMapToLong(d -> LongStream.of(aroundIt(SinglePassPlanes.capacity(kind, d))))
+        .mapToObj(
+            n -> {
+              long planes = n % 2 == 0 ? n / 2 : factor(n);
+              long elements = n / planes * (SinglePass.VECTOR / t.bytes());
+              return planes + "x" + (n < 2050 ? 3 : 1) + "x" + elements;
+            })
+        .toList();
+  }
+
+  private static Set<String> shapesAtBorders(DType t) {
+    Set<String> shapes = new LinkedHashSet<>();
+    int unit = SinglePass.VECTOR / t.bytes();
+    SinglePassPlanes.KINDS.stream()
+        .filter(kind -> kind != C16)
+        .forEach(kind -> shapes.addAll(planesAtBorders(kind, t)));
+    for (Direction d : Direction.values()) {
+      // Planes that are no vectors; whole runs of channels last, and one that is not.
+      for (String row : List.of("8x49", 8 * unit + "x1", 3 * unit + "x1")) {
+        String[] sizes = row.split("x");
+        Shape one = Shape.ncl(1, Long.parseLong(sizes[0]), Long.parseLong(sizes[1]));
+        Run run = ((SinglePassColumns) first(d, one, t)).run;
+        for (Kind kind : SinglePassColumns.KINDS) {
+          for (long rows : aroundIt(run.capacity(kind, d))) {
+            shapes.add(rows + "x" + row);
+          }
+        }
+      }
+    }
+    if (t == DType.F32) { // runs of half the width
+      shapes.addAll(List.of("8191x32x1", "8192x32x1", "8193x32x1"));
+    }
+    return shapes;
+  }
+
+  private static SinglePass first(Direction d, Shape s, DType t) {
+    return NormPlan.of(d, s, t, 16, false, 90).ways.get(0).single();
+  }
+
+  private static long[] aroundIt(long capacity) {
+    return new long[] {capacity - 1, capacity, capacity + 1};
+  }
+
+  /** The smallest, or 1 of a prime number. */
+  private static long factor(long odd) {
+    for (long f = 3; f * f <= odd; f += 2) {
+      if (odd % f == 0) {
+        return f;
+      }
+    }
+    return 1;
   }
 
   private static Stream<DynamicTest> tests(Build build, Class<?> part, String... options)

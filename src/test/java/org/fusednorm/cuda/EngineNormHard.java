@@ -68,9 +68,13 @@ class EngineNormHard {
     return 2 * new SplittableRandom((long) index).nextDouble() - 1;
   }
 
-  /** Rows and planes of whole vectors, and planes of single elements; each of several slices. */
+  /** Rows and planes of whole vectors, planes of single elements, of several slices; columns. */
   static Stream<Case> cases() {
-    return Stream.of(Shape.nc(3000, 8), Shape.ncl(6, 2, 1024), Shape.nchw(50, 2, 7, 7))
+    return Stream.of(
+            Shape.nc(3000, 8),
+            Shape.ncl(6, 2, 1024),
+            Shape.nchw(50, 2, 7, 7),
+            Shape.nchw(50, 4, 7, 7))
         .flatMap(
             s ->
                 Stream.of(

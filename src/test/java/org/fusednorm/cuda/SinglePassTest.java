@@ -162,12 +162,17 @@ class SinglePassTest {
 
   @ParameterizedTest
   @CsvSource({
-    // Unaligned; planes of no whole vectors; channels last; a type of 8 bytes.
+    // Unaligned; rows of no whole vectors; runs of too many; a type of 8 bytes.
     "F32, 8, 5, 3, 16",
+    "F32, 8, 5, 4, 7",
+    "F32, 8, 64, 32, 1",
     "F32, 16, 5, 3, 7",
     "F16, 16, 5, 3, 196",
-    "F32, 16, 64, 32, 1",
+    "F16, 16, 5, 12, 1",
+    "F32, 16, 5, 4, 257",
+    "F16, 16, 5, 8, 257",
     "F64, 16, 5, 3, 16",
+    "F64, 16, 5, 4, 7",
   })
   void others(DType t, int alignment, long outer, long channels, long inner) {
     Shape s = Shape.ncl(outer, channels, inner);
