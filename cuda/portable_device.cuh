@@ -45,6 +45,9 @@ BN_DEVICE void store_release(unsigned* p, unsigned v) {
   asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }
 
+// Ends the launch with an error.
+BN_DEVICE void give_up() { asm volatile("trap;"); }
+
 #if BN_CLUSTERS
 BN_DEVICE unsigned cluster_size() { return __clusterSizeInBlocks(); }
 BN_DEVICE unsigned cluster_rank() { return __clusterRelativeBlockRank(); }

@@ -48,6 +48,8 @@ inline uint64_t bits_of_double(double v) {
   return bits;
 }
 
+[[noreturn]] inline void give_up() { emulator::fault("gave up"); }
+
 // Compile with -ffp-contract=off: then each of these rounds once.
 inline float fma_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float add_rn(float a, float b) { return a + b; }

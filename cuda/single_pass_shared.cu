@@ -2,22 +2,27 @@
 // (NCHW) and a channel is too large for registers: a cluster of blocks holds it in its shared
 // memory, where copies that run beside the threads bring it, takes sums and the result from there,
 // and goes on with another channel. With two stages the copies of that run all the while, with one
-// they follow the results through the stage.
+// they follow the results through the stage. A channel that is too large for a cluster is held by a
+// team: G blocks, as many as the launch says, that exchange their sums through global memory.
 // Forward and backward are what forward.cu and backward.cu say.
 //
 //   entry                          block  cluster  KB of a channel, at most (sm_90: 227 KB a block)
 //                                                  forward        backward
 //   sr_*_f32, _f16, _bf16 _cK      512    K        226 K          113 K        one stage
 //                                                  113 K          56.5 K       two stages
+//   sg_*_f32, _f16, _bf16 _grid    512    1        likewise with G for K
 //
 // K is 1, 2, 4, 8 or 16; _c16 takes more than every GPU grants. All exist for sm_90 and newer
 // alone. Addresses are multiples of 16, planes whole vectors and, where a forward keeps a gate,
 // whole bytes of it; the tensor has less than 2^31 vectors.
 //
-// Block contract: a grid of clusters, each of which takes every gridDim.x / K-th channel; dynamic
-// shared memory holds a block's share of x, and in backward of dy, once for each stage. Blocks of a
-// cluster wait for each other, no cluster waits for another one. What may be what, when results are
-// valid, bytes moved, `parts`, the shift of values and sums in F64: as in single_pass_planes.cu.
+// Block contract: a grid of clusters or teams, n of which take every n-th channel each;
+// dynamic shared memory holds a block's share of x, and in backward of dy, once for each stage.
+// Blocks of a cluster or team wait for each other, no cluster or team waits for another one. All
+// blocks of sg_* must be on the GPU at a time: the grid is no larger than that, and no two such
+// launches may be under way. If blocks wait in vain, the launch ends with an error. What may be
+// what, when results are valid, bytes moved, `parts`, the shift of values and sums in F64: as in
+// single_pass_planes.cu.
 
 #include "planes.cuh"
 
@@ -83,6 +88,8 @@ struct Stages {
   }
 };
 
+struct NoTeam {};
+
 // Adds up two values of all threads of a cluster, time after time, as Meeting does. Blocks tell
 // each other by stores that a barrier counts: one that orders the whole cluster would wait for the
 // results of the channel before.
@@ -91,14 +98,26 @@ struct Talk {
   static constexpr int kWarpsOfBlock = kStagedThreads / 32;
   static constexpr int kScratch = 2 * kWarpsOfBlock + 4 * kCluster;
 
-  double* scratch;
-  uint64_t* come;  // of each of two times: what the blocks tell
+  const uint32_t rank, team, teams;
+  double* const scratch;
+  uint64_t* const come;  // of each of two times: what the blocks tell
   int time = 0;
+
+  BN_DEVICE Talk(double* scratch, uint64_t* come, const NoTeam&)
+      : rank(rank_in_cluster<kCluster>()),
+        team(blockIdx.x / kCluster),
+        teams(gridDim.x / kCluster),
+        scratch(scratch),
+        come(come) {}
+  // Before anything else: peers may tell something to a block that has started.
+  static BN_DEVICE void start() {
+    if (kCluster > 1) cluster_arrive_relaxed();
+  }
 
   // All threads come. The first warp gets both totals; for the others this is the end of what they
   // wrote to shared memory before. A block tells again only what all others need next, so nobody is
   // more than one time ahead, and two places for each are enough.
-  BN_DEVICE void add(uint32_t rank, double& p, double& q) {
+  BN_DEVICE void add(double& p, double& q) {
     const int lane = int(threadIdx.x) % 32;
     double v = sum_over_block<kStagedThreads>(scratch, p, q);
     if (kCluster > 1 && time == 0) cluster_wait();
@@ -118,10 +137,80 @@ struct Talk {
     }
     ++time;
   }
+
+  BN_DEVICE void finish() const {}
+};
+
+// How the blocks of a team find each other.
+struct Team {
+  int64_t blocks;
+  unsigned* counters;  // for each team two zeros, which are zero again at the end
+  double* told;        // four values of each block of the grid
+};
+
+// The same for a team of blocks that are on the GPU at a time.
+struct Gathering {
+  static constexpr int kWarpsOfBlock = kStagedThreads / 32;
+  static constexpr int kScratch = 2 * kWarpsOfBlock;
+  // Half a minute, or more.
+  static constexpr unsigned kMostPolls = 1u << 25;
+
+  const uint32_t blocks, rank, team, teams;
+  double* const scratch;
+  unsigned* const counters;
+  double* const told;
+  int time = 0;
+
+  BN_DEVICE Gathering(double* scratch, uint64_t*, const Team& t)
+      : blocks(uint32_t(t.blocks)),
+        rank(blockIdx.x % blocks),
+        team(blockIdx.x / blocks),
+        teams(gridDim.x / blocks),
+        scratch(scratch),
+        counters(t.counters + 2 * team),
+        told(t.told + 4 * team * blocks) {}
+  static BN_DEVICE void start() {}
+
+  BN_DEVICE void add(double& p, double& q) {
+    double v = sum_over_block<kStagedThreads>(scratch, p, q);
+    if (threadIdx.x < 32) {
+      const int lane = int(threadIdx.x);
+      double* const of_blocks = told + 2 * blocks * (time & 1);
+      if (lane < 2) store(of_blocks + 2 * rank + lane, v);
+      __syncwarp();
+      if (lane == 0) {
+        __threadfence();
+        atomicAdd(counters, 1u);
+        unsigned polls = 0;
+        BN_UNROLL_BY(1)
+        while (load_acquire(counters) < blocks * unsigned(time + 1)) {
+          if (++polls == kMostPolls) give_up();
+          __nanosleep(100);
+        }
+      }
+      __syncwarp();
+      v = 0;
+      BN_UNROLL_BY(1)
+      for (uint32_t i = lane; i < 2 * blocks; i += 32) v += load_fresh(of_blocks + i);
+      BN_UNROLL_BY(1)
+      for (int m = 2; m < 32; m *= 2) v += __shfl_xor_sync(~0u, v, m);
+      p = __shfl_sync(~0u, v, 0);
+      q = __shfl_sync(~0u, v, 1);
+    }
+    ++time;
+  }
+
+  // The last block to leave finds all others done with the counters.
+  BN_DEVICE void finish() const {
+    if (threadIdx.x != 0) return;
+    __threadfence();
+    if (atomicAdd(counters + 1, 1u) != blocks - 1) return;
+    __threadfence();
+    counters[0] = counters[1] = 0;
+  }
 };
 
 // Before anything else, by all threads.
-template <int kCluster>
 BN_DEVICE void start_counting(uint64_t (&counters)[4]) {
   if (threadIdx.x == 0) {
     BN_UNROLL
@@ -129,33 +218,35 @@ BN_DEVICE void start_counting(uint64_t (&counters)[4]) {
     mbarrier_publish();
   }
   __syncthreads();
-  // Peers may tell something to a block that has started.
-  if (kCluster > 1) cluster_arrive_relaxed();
 }
 
 struct SharedForwardArgs {
   PlanesForwardArgs planes;
   int64_t stages;  // 1 or 2
 };
+struct TeamForwardArgs : SharedForwardArgs {
+  Team team;
+};
 
-template <class Format, int kCluster>
-BN_DEVICE void sr_forward(const SharedForwardArgs& args) {
+template <class Format, class Together, class OfTeam>
+BN_DEVICE void shared_forward(const SharedForwardArgs& args, const OfTeam& of_team) {
   using Units = VectorsOf<Format>;
   constexpr int E = Units::kElements, kBlock = kStagedThreads, kBatch = 4;
   BN_DYN_SHARED(Packed, memory);
-  BN_SHARED(double, scratch, Talk<kCluster>::kScratch);
+  BN_SHARED(double, scratch, Together::kScratch);
   BN_SHARED(uint64_t, counters, 4);
   BN_SHARED(float, found, 4);
   const PlanesForwardArgs& g = args.planes;
   const Planes& w = g.planes;
   const Units units{};
-  const uint32_t rank = rank_in_cluster<kCluster>(), clusters = gridDim.x / kCluster;
   const uint32_t inner = uint32_t(w.inner), channels = uint32_t(w.channels);
-  start_counting<kCluster>(counters);
+  start_counting(counters);
+  Together::start();
+  Together together(scratch, counters + 2, of_team);
+  const uint32_t rank = together.rank;
   const Stages<1> stages(memory, counters, w, args.stages, rank);
-  Talk<kCluster> together{scratch, counters + 2};
   const void* const data[] = {g.x};
-  uint32_t channel = blockIdx.x / kCluster;
+  uint32_t channel = together.team;
   stages.start(0, channel, data);
   const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
   const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
@@ -175,7 +266,7 @@ BN_DEVICE void sr_forward(const SharedForwardArgs& args) {
   BN_UNROLL_BY(1)
   for (int turn = 0; channel < channels; ++turn) {
     const Numbers n = next_numbers;
-    const uint32_t next = channel + clusters;
+    const uint32_t next = channel + together.teams;
     const bool follow = !stages.two && next < channels;
     if (next < channels) {
       if (stages.two) stages.start(turn + 1, next, data);
@@ -195,7 +286,7 @@ BN_DEVICE void sr_forward(const SharedForwardArgs& args) {
     double p = sum_of(some_p), q = sum_of(some_q);
     BN_UNROLL_BY(1)
     for (int time = 0; time < 2; ++time) {
-      together.add(rank, p, q);
+      together.add(p, q);
       if (threadIdx.x == 0) {
         const double shift = p * w.per_value, m2 = q - p * shift;
         found[3] = time > 0 || sums.f32_held(p, q, m2);
@@ -268,31 +359,36 @@ BN_DEVICE void sr_forward(const SharedForwardArgs& args) {
     if (!follow) __syncthreads();
     channel = next;
   }
+  together.finish();
 }
 
 struct SharedBackwardArgs {
   PlanesBackwardArgs planes;
   int64_t stages;  // 1 or 2
 };
+struct TeamBackwardArgs : SharedBackwardArgs {
+  Team team;
+};
 
-template <class Format, int kCluster>
-BN_DEVICE void sr_backward(const SharedBackwardArgs& args) {
+template <class Format, class Together, class OfTeam>
+BN_DEVICE void shared_backward(const SharedBackwardArgs& args, const OfTeam& of_team) {
   using Units = VectorsOf<Format>;
   constexpr int E = Units::kElements, kBlock = kStagedThreads, kBatch = 2;
   BN_DYN_SHARED(Packed, memory);
-  BN_SHARED(double, scratch, Talk<kCluster>::kScratch);
+  BN_SHARED(double, scratch, Together::kScratch);
   BN_SHARED(uint64_t, counters, 4);
   BN_SHARED(float, found, 3);
   const PlanesBackwardArgs& g = args.planes;
   const Planes& w = g.planes;
   const Units units{};
-  const uint32_t rank = rank_in_cluster<kCluster>(), clusters = gridDim.x / kCluster;
   const uint32_t inner = uint32_t(w.inner), channels = uint32_t(w.channels);
-  start_counting<kCluster>(counters);
+  start_counting(counters);
+  Together::start();
+  Together together(scratch, counters + 2, of_team);
+  const uint32_t rank = together.rank;
   const Stages<2> stages(memory, counters, w, args.stages, rank);
-  Talk<kCluster> together{scratch, counters + 2};
   const void* const data[] = {g.x, g.dy};
-  uint32_t channel = blockIdx.x / kCluster;
+  uint32_t channel = together.team;
   stages.start(0, channel, data);
   const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
   const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
@@ -318,7 +414,7 @@ BN_DEVICE void sr_backward(const SharedBackwardArgs& args) {
     for (int e = 0; e < E; ++e) {
       k.forward.set(e, next_numbers.c, next_numbers.a, next_numbers.b);
     }
-    const uint32_t next = channel + clusters;
+    const uint32_t next = channel + together.teams;
     const bool follow = !stages.two && next < channels;
     if (next < channels) {
       if (stages.two) stages.start(turn + 1, next, data);
@@ -340,7 +436,7 @@ BN_DEVICE void sr_backward(const SharedBackwardArgs& args) {
     double p = sum_of(some_p), q = sum_of(some_q);
     BN_UNROLL_BY(1)
     for (int time = 0; time < 2; ++time) {
-      together.add(rank, p, q);
+      together.add(p, q);
       if (threadIdx.x == 0) {
         found[2] = time > 0 || sums.f32_held(p, q);
         if (g.parts) {
@@ -396,14 +492,15 @@ BN_DEVICE void sr_backward(const SharedBackwardArgs& args) {
     if (!follow) __syncthreads();
     channel = next;
   }
+  together.finish();
 }
 
 #define OF_TYPE(ENTRY, type, Format, cluster)                                    \
   ENTRY sr_forward_##type##_c##cluster(BN_ARGUMENTS(SharedForwardArgs) args) {   \
-    sr_forward<Format, cluster>(args);                                           \
+    shared_forward<Format, Talk<cluster>>(args, NoTeam{});                       \
   }                                                                              \
   ENTRY sr_backward_##type##_c##cluster(BN_ARGUMENTS(SharedBackwardArgs) args) { \
-    sr_backward<Format, cluster>(args);                                          \
+    shared_backward<Format, Talk<cluster>>(args, NoTeam{});                      \
   }
 #define OF_EACH_TYPE(ENTRY, cluster) \
   OF_TYPE(ENTRY, f32, F32, cluster)  \
@@ -416,6 +513,20 @@ OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 4), 4)
 OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 8), 8)
 OF_EACH_TYPE(BN_CLUSTER_ENTRY(kStagedThreads, 1, 16), 16)
 
+#define OF_TEAM(type, Format)                                      \
+  BN_RESIDENT_ENTRY(kStagedThreads, 1)                             \
+  sg_forward_##type##_grid(BN_ARGUMENTS(TeamForwardArgs) args) {   \
+    shared_forward<Format, Gathering>(args, args.team);            \
+  }                                                                \
+  BN_RESIDENT_ENTRY(kStagedThreads, 1)                             \
+  sg_backward_##type##_grid(BN_ARGUMENTS(TeamBackwardArgs) args) { \
+    shared_backward<Format, Gathering>(args, args.team);           \
+  }
+OF_TEAM(f32, F32)
+OF_TEAM(f16, F16)
+OF_TEAM(bf16, BF16)
+
+#undef OF_TEAM
 #undef OF_EACH_TYPE
 #undef OF_TYPE
 

@@ -301,6 +301,7 @@ void progress_by_reading() {
 void poll() {
   ++running->polls;
   if (++polls < 1000 * (ready.size() + 10)) return;
+  if (copies_come(true)) return;
   fail("deadlock, every thread waits for another" + waiting_places(resident_clusters));
   Fiber::change(running->fiber, scheduler);
 }

@@ -332,6 +332,16 @@ BN_DEVICE void copy(const Args& g, const Round& r) {
   }
 }
 CLUSTER_KERNEL(good_copy) { copy(g, {}); }
+// A copy comes too while all other threads that could go on only poll.
+CLUSTER_KERNEL(good_copy_while_others_poll) {
+  if (blockIdx.x == 0) copy(g, {});
+  __syncthreads();
+  if (ME == 0) {
+    if (blockIdx.x == 0) store_release(g.words, 1);
+    while (load_acquire(g.words) == 0) __nanosleep(20);
+  }
+  g.p[4096 + HERE] = 1;
+}
 CLUSTER_KERNEL(bad_copy_not_awaited) { copy(g, {256, 256, false, true, true, true}); }
 CLUSTER_KERNEL(bad_copy_of_wrong_parity) { copy(g, {256, 256, true, false, true, true}); }
 CLUSTER_KERNEL(bad_copy_over_readers) { copy(g, {256, 256, true, true, true, false}); }

@@ -18,8 +18,11 @@ final class CudaContext {
   private final CUcontext popped = new CUcontext();
   private final ReentrantLock lock = new ReentrantLock();
 
+  private final int ordinal;
+
   /** Takes the primary context of a device of the driver, until {@link #release}. */
   CudaContext(int ordinal) {
+    this.ordinal = ordinal;
     Cuda.check(JCudaDriver.cuDeviceGet(device, ordinal), "cuDeviceGet(" + ordinal + ")");
     Cuda.check(
         JCudaDriver.cuDevicePrimaryCtxRetain(context, device),
@@ -77,6 +80,11 @@ final class CudaContext {
 
   void unbind() {
     Cuda.check(JCudaDriver.cuCtxPopCurrent(popped), "cuCtxPopCurrent");
+  }
+
+  /** The device's number for the driver. */
+  int ordinal() {
+    return ordinal;
   }
 
   int attribute(int attribute) {

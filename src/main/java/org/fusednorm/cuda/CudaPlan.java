@@ -163,7 +163,8 @@ public final class CudaPlan {
 
   private boolean isBuilt(Way w) {
     SinglePass s = w.single();
-    boolean fits = s == null || s.sharedBytes() <= gpu.sharedBytes();
+    boolean fits =
+        s == null || s.sharedBytes() <= gpu.sharedBytes() && s.team() <= gpu.multiprocessors();
     return fits && (s == null || image == null || told(s.entry, true) != null);
   }
 

@@ -50,6 +50,11 @@ final class Kernel {
     return this;
   }
 
+  /** The next two fields of the struct: by which blocks of a team meet. */
+  Kernel team() {
+    return arg(launches.tickets()).arg(launches.told());
+  }
+
   /** Launches it on the stream with the fields so far, which are gone then. */
   void launch(long grid, int block, int sharedBytes) {
     launch(grid, 1, block, sharedBytes);

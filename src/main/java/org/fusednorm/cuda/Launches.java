@@ -35,6 +35,11 @@ final class Launches {
   /** 32-bit words of {@link #tickets()}. */
   static final int TICKETS = 8 << 10;
 
+  /** Multiprocessors of the largest GPU that teams of blocks are for. */
+  private static final int MOST_BLOCKS_OF_TEAMS = 1 << 10;
+
+  private static final int BYTES_TOLD = 4 * Double.BYTES * MOST_BLOCKS_OF_TEAMS;
+
   private static final int FIRST_ARGUMENT = 8;
   private static final int BEHIND_ARGUMENTS = FIRST_ARGUMENT + 8 * ARGUMENTS;
   private static final int COMPLAINT_BYTES = 8 * COMPLAINT_WORDS;
@@ -43,6 +48,7 @@ final class Launches {
   private final int architecture;
   private final int multiprocessors;
   private final int sharedMemory;
+  private final boolean teams;
   private final CUmodule module = new CUmodule();
 
   /** Null for those that the image has not. */
@@ -87,6 +93,10 @@ final class Launches {
     multiprocessors = context.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     sharedMemory = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
     load(image, releases);
+    teams = Teams.take(context.ordinal());
+    if (teams) {
+      releases.add(() -> Teams.give(context.ordinal()));
+    }
 
     int bytes = BEHIND_ARGUMENTS + COMPLAINT_BYTES;
     Cuda.check(JCudaDriver.cuMemAllocHost(block, bytes), "cuMemAllocHost(" + bytes + " bytes)");
@@ -94,7 +104,7 @@ final class Launches {
     words = block.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
     words.putLong(0, Handles.get(block) + FIRST_ARGUMENT);
     Handles.set(fetched, Handles.get(block) + BEHIND_ARGUMENTS);
-    CudaStorage place = memory.allocate(COMPLAINT_BYTES + Integer.BYTES * TICKETS);
+    CudaStorage place = memory.allocate(COMPLAINT_BYTES + Integer.BYTES * TICKETS + BYTES_TOLD);
     releases.add(() -> memory.free(place));
     Handles.set(complaint, place.address());
     forgiveComplaint();
@@ -204,6 +214,16 @@ final class Launches {
    */
   long tickets() {
     return Handles.get(complaint) + COMPLAINT_BYTES;
+  }
+
+  /** Device address of what the blocks of a launch of teams tell each other: see {@link Teams}. */
+  long told() {
+    return tickets() + Integer.BYTES * TICKETS;
+  }
+
+  /** Whether a launch may rely on so many blocks that share each channel. */
+  boolean canHold(int team) {
+    return team == 0 || teams && team <= multiprocessors && multiprocessors <= MOST_BLOCKS_OF_TEAMS;
   }
 
   // For Kernel.

@@ -134,6 +134,7 @@ final class NormPlans {
     return mayUseSinglePass
         && w.single().kind.cluster() <= largestCluster
         && w.single().sharedBytes() <= launches.sharedMemory()
+        && launches.canHold(w.single().team())
         && launches.kernel(w.single().entry) != null;
   }
 

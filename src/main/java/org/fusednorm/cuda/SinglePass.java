@@ -94,6 +94,11 @@ abstract class SinglePass {
   /** Blocks of the launch. */
   abstract long blocks(int multiprocessors);
 
+  /** Blocks that wait for each other beyond a cluster, all of which a GPU has to hold; or 0. */
+  int team() {
+    return 0;
+  }
+
   /** Dynamic shared memory of a block. */
   int sharedBytes() {
     return 0;

@@ -16,8 +16,8 @@ import org.fusednorm.cuda.SinglePass.Kind;
  * <caption>Families</caption>
  * <tr><th>kinds</th><th>data</th><th>capacities</th></tr>
  * <tr><td>rr_*</td><td>planes of whole vectors</td><td>{@link SinglePassPlanes}</td></tr>
- * <tr><td>sr_*</td><td>planes of whole vectors, larger channels</td><td>{@link SinglePassShared}
- *     </td></tr>
+ * <tr><td>sr_*, sg_grid</td><td>planes of whole vectors, larger channels</td><td>{@link
+ *     SinglePassShared}</td></tr>
  * <tr><td>cols_*</td><td>other planes, channels last</td><td>{@link SinglePassColumns}</td></tr>
  * </table>
  *

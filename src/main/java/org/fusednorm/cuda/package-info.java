@@ -16,6 +16,9 @@
  * {@code fusednorm/tuning.json} in the user's cache folder ({@code $XDG_CACHE_HOME} or {@code
  * ~/.cache}), by GPU, driver, kernels, shape and type. Whatever is chosen has the documented
  * accuracy and the same bits from run to run as long as the choice is the same; single-pass kernels
- * sum in another order than the others, so that the last bits may differ between choices.
+ * sum in another order than the others, so that the last bits may differ between choices. Kernels
+ * whose blocks wait for each other all over the GPU ({@code sg_grid}, for channels that are too
+ * large for a cluster) belong to the first engine of a device that is open; a second one at the
+ * same time does without them.
  */
 package org.fusednorm.cuda;

@@ -171,7 +171,16 @@ class CudaNormTest {
     for (String kind : List.of("sr_c2", "sr_c8", "sr_c16")) {
       tests(Build.CHECKED, EngineNorm.class, "-Dshapes=9x2x136", FORCED + kind).forEach(all::add);
     }
+    tests(Build.CHECKED, EngineNorm.class, "-Dshapes=3x5x128", FORCED + "sg_grid")
+        .forEach(all::add);
     return all.stream();
+  }
+
+  /** Channels that teams of two and of four blocks hold, on a GPU of four multiprocessors. */
+  @TestFactory
+  Stream<DynamicTest> channelsOfTeams() throws Exception {
+    String shapes = "-Dshapes=226x3x128,113x3x512,113x2x1024,large";
+    return tests(Build.PLAIN, EngineNorm.class, shapes, FORCED + "sg_grid");
   }
 
   @TestFactory

@@ -194,6 +194,35 @@ class EnginePlans {
     }
   }
 
+  /** Blocks of a team wait for each other: two launches of them could hold each other up. */
+  @Test
+  void oneEngineHasTeams() {
+    System.setProperty("fusednorm.cuda.single-pass", "sg_grid");
+    try {
+      Shape s = Shape.ncl(2, 2, 1 << 10);
+      try (Verbs first = new Verbs(s, DType.F32)) {
+        assertEquals("sg_forward_f32_grid", forwardOf(first));
+        try (Verbs second = new Verbs(s, DType.F32)) {
+          assertEquals("rr_forward_f32_small", forwardOf(second));
+        }
+      }
+      try (Verbs third = new Verbs(s, DType.F32)) {
+        assertEquals("sg_forward_f32_grid", forwardOf(third));
+      }
+    } finally {
+      System.clearProperty("fusednorm.cuda.single-pass");
+    }
+  }
+
+  /** The kernel of a forward, by the text of its failure; its calls as above. */
+  private static String forwardOf(Verbs v) {
+    v.b.synchronize();
+    Emulator.failCall(3, CUresult.CUDA_ERROR_UNKNOWN);
+    String text = assertThrows(BackendException.class, () -> v.run(Operation.FORWARD)).getMessage();
+    Emulator.failCall(0, 0);
+    return text.substring(text.indexOf('(') + 1, text.indexOf(','));
+  }
+
   @Test
   void anotherFailureOfALaunchIsTold() {
     try (Verbs v = new Verbs(CLUSTERED, DType.F32)) {

@@ -78,7 +78,7 @@ class SinglePassTest {
   }
 
   private static List<String> withoutShared(List<String> ways) {
-    return ways.stream().filter(w -> !w.startsWith("sr_")).toList();
+    return ways.stream().filter(w -> !w.matches("s[rg]_.*")).toList();
   }
 
   /** The capacities in bytes that the table of {@link SinglePassShared} has. */
@@ -116,7 +116,9 @@ class SinglePassTest {
     "512, rr_c8, sr_c8",
     "904, sr_c8, sr_c16",
     "1808, sr_c16, sr_c16",
-    "3616, sr_c16, tickets",
+    "3616, sr_c16, sg_grid",
+    "14464, sg_grid, sg_grid",
+    "28928, sg_grid, tickets",
   })
   void largeChannels(long kib, String wanted, String behind) {
     for (Direction d : Direction.values()) {
@@ -126,6 +128,36 @@ class SinglePassTest {
       assertEquals(wanted, ways(d, fits, DType.F32, 16, 90).get(0), d + " " + fits);
       assertEquals(behind, ways(d, larger, DType.F32, 16, 90).get(0), d + " " + larger);
       assertEquals("tickets", ways(d, larger, DType.F32, 16, 89).get(0));
+    }
+  }
+
+  /** KiB of a channel and what a team for it is. */
+  @ParameterizedTest
+  @CsvSource({
+    "1, 2, 2",
+    "226, 2, 2",
+    "227, 4, 2",
+    "3616, 32, 2",
+    "3617, 64, 2",
+    "7233, 128, 2",
+    "14464, 128, 2",
+    "14465, 128, 1",
+    "28928, 128, 1",
+  })
+  void teams(long kib, int team, int stages) {
+    for (Direction d : Direction.values()) {
+      long vectors = (kib << 10) / SinglePass.VECTOR / (d == Direction.FORWARD ? 1 : 2);
+      Shape s = Shape.ncl(1, 3, vectors * 4);
+      SinglePassShared single =
+          NormPlan.of(d, s, DType.F32, 16, false, 90).ways.stream()
+              .filter(w -> w.name().equals("sg_grid"))
+              .map(w -> (SinglePassShared) w.single())
+              .findFirst()
+              .orElseThrow();
+      assertEquals(team, single.team());
+      assertEquals(stages, single.stages);
+      assertEquals(Math.min(3, Math.max(1, 132 / team)) * team, single.blocks(132));
+      assertTrue(single.share * team >= vectors);
     }
   }
 
@@ -154,8 +186,8 @@ class SinglePassTest {
     Shape s = Shape.nchw(32, 64, 28, 28); // 98 KiB
     assertEquals(
         List.of(
-            "rr_c2", "rr_c4", "rr_c8", "sr_c1", "sr_c2", "sr_c4", "sr_c8", "sr_c16", "rr_c16",
-            "tickets", "parts"),
+            "rr_c2", "rr_c4", "rr_c8", "sr_c1", "sr_c2", "sr_c4", "sr_c8", "sr_c16", "sg_grid",
+            "rr_c16", "tickets", "parts"),
         ways(Direction.FORWARD, s, DType.F32, 16, 90));
     assertEquals(List.of("tickets", "parts"), ways(Direction.FORWARD, s, DType.F32, 16, 89));
   }
