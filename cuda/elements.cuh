@@ -9,13 +9,14 @@ BN_DEVICE void apply_task(const Columns& w, const Units& units, const Op& op, in
   constexpr int E = Units::kElements, kBatch = Op::template kBatch<Units>;
   Walker at(w, task);
   typename Op::template Constants<E> constants;
-  if (at.active()) {
+  const auto find = [&](bool active) {
     const int each = w.channels_of_unit<E>();
     BN_UNROLL
-    for (int e = 0; e < E; ++e) {
+    for (int e = 0; active && e < E; ++e) {
       op.find(constants, e, at.column * each + (w.fold ? 0 : e));
     }
-  }
+  };
+  if (!Op::kLoadsFirst) find(at.active());
   BN_UNROLL_BY(1)
   for (int round = 0; round < at.rounds; round += kBatch) {
     typename Op::template Loaded<Units> in[kBatch];
@@ -28,6 +29,7 @@ BN_DEVICE void apply_task(const Columns& w, const Units& units, const Op& op, in
       if (on[i]) in[i] = op.load(units, address[i]);
       at.advance(w);
     }
+    if (Op::kLoadsFirst && round == 0) find(on[0]);
     BN_UNROLL
     for (int i = 0; i < kBatch; ++i) {
       const unsigned bits = on[i] ? op.put(units, address[i], in[i], constants) : 0;
@@ -95,7 +97,8 @@ template <class V>
 struct Normalize {
   template <class Units>
   static constexpr int kBatch = 2;
-  static constexpr int kFlatBatch = 1;
+  static constexpr int kFlatBatch = 2;
+  static constexpr bool kLoadsFirst = false;
 
   const void *x, *residual;  // the second one may be null, and so may be the gate
   void* y;
@@ -162,6 +165,14 @@ struct Normalize {
   }
 };
 
+// The same by itself, with registers for more loads at a time: about 24 KB of them have to be on
+// their way to a multiprocessor. Nothing waits for constants before the first ones have started.
+struct NormalizeAlone : Normalize<float> {
+  template <class Units>
+  static constexpr int kBatch = 4;
+  static constexpr bool kLoadsFirst = true;
+};
+
 // dx = a (g - q - (x - c) p) with g = dy gated by the activation, and dResidual = g. Where p is 0
 // the statistics were constants or no gradient came: dx does not depend on x then.
 template <class V>
@@ -170,6 +181,7 @@ struct InputGradient {
   template <class Units>
   static constexpr int kBatch = sizeof(typename Units::Raw) == 16 ? 1 : 2;
   static constexpr int kFlatBatch = 1;
+  static constexpr bool kLoadsFirst = false;
 
   const void *x, *dy;
   void *dx, *residual;  // the gradient of the residual may be null, and so may be the gate

@@ -12,9 +12,11 @@
 // the residual itself (a partial overlap is not allowed).
 //
 //   entry                     does              use it where
-//   forward_f32, _half        either, or both   whole vectors of 16 bytes: everything aligned, and
-//                             in one launch     inner (or, for inner 1, channels) a multiple of the
+//   forward_f32, _half        the first half,   whole vectors of 16 bytes: everything aligned, and
+//                             or both at once   inner (or, for inner 1, channels) a multiple of the
 //                                               elements of a vector; with a gate a multiple of 8
+//   normalize_columns_f32,    the second half   the same
+//   normalize_columns_half
 //   moments_scalar            the first half    F32, F16 or BF16 of any shape at any address
 //   moments_f64               the first half    F64
 //   normalize_f32, _half      the second half   any shape, everything aligned to 16 bytes
@@ -52,6 +54,16 @@ template <class Units>
 BN_DEVICE void forward_sums(const ForwardArgs& g, int64_t task, double* scratch) {
   const MomentSums<Units> sums{g.x, (double*)g.parts.parts};
   reduce_task(g.columns, Units(g.type), sums, task, scratch);
+}
+template <class Units>
+BN_DEVICE void normalize_columns(const ForwardArgs& g) {
+  const Units units(g.type);
+  const NormalizeAlone op{normalize<float>(g)};
+  const int64_t tasks = g.columns.tasks();
+  BN_UNROLL_BY(1)
+  for (int64_t next = blockIdx.x; next < tasks; next += gridDim.x) {
+    apply_task(g.columns, units, op, g.reverse ? tasks - 1 - next : next);
+  }
 }
 template <class Units>
 BN_DEVICE void forward_values(const ForwardArgs& g, int64_t task) {
@@ -96,6 +108,13 @@ BN_RESIDENT_ENTRY(256, 2) forward_half(BN_ARGUMENTS(ForwardArgs) args) {
   forward<VectorsOfHalf<8>>(args);
 }
 
+BN_RESIDENT_ENTRY(256, 2) normalize_columns_f32(BN_ARGUMENTS(ForwardArgs) args) {
+  normalize_columns<VectorsOfF32>(args);
+}
+BN_RESIDENT_ENTRY(256, 2) normalize_columns_half(BN_ARGUMENTS(ForwardArgs) args) {
+  normalize_columns<VectorsOfHalf<8>>(args);
+}
+
 BN_RESIDENT_ENTRY(256, 2) moments_scalar(BN_ARGUMENTS(ForwardArgs) args) {
   moments<SingleFloats>(args);
 }
@@ -103,10 +122,10 @@ BN_RESIDENT_ENTRY(256, 2) moments_f64(BN_ARGUMENTS(ForwardArgs) args) {
   moments<SingleDoubles>(args);
 }
 
-BN_RESIDENT_ENTRY(256, 2) normalize_f32(BN_ARGUMENTS(ForwardArgs) args) {
+BN_RESIDENT_ENTRY(256, 3) normalize_f32(BN_ARGUMENTS(ForwardArgs) args) {
   normalize_flat<VectorsOfF32>(args);
 }
-BN_RESIDENT_ENTRY(256, 2) normalize_half(BN_ARGUMENTS(ForwardArgs) args) {
+BN_RESIDENT_ENTRY(256, 3) normalize_half(BN_ARGUMENTS(ForwardArgs) args) {
   normalize_flat<VectorsOfHalf<8>>(args);
 }
 BN_RESIDENT_ENTRY(256, 2) normalize_scalar(BN_ARGUMENTS(ForwardArgs) args) {

@@ -38,6 +38,8 @@ final class CudaNorm {
       List.of(
           "forward_f32",
           "forward_half",
+          "normalize_columns_f32",
+          "normalize_columns_half",
           "moments_scalar",
           "moments_f64",
           "normalize_f32",

@@ -16,33 +16,35 @@ import org.fusednorm.cuda.SinglePass.Data;
  * <caption>Entries, by the first line that fits</caption>
  * <tr><th>data</th><th>sums</th><th>elements</th></tr>
  * <tr><td>F64</td><td>moments_f64</td><td>normalize_f64</td></tr>
- * <tr><td>whole vectors in each plane or, for inner 1, row</td><td>forward_*</td><td>forward_*,
- *     tickets for both at once</td></tr>
+ * <tr><td>whole vectors in each plane or, for inner 1, row</td><td>forward_*, tickets for both at
+ *     once</td><td>normalize_columns_*</td></tr>
  * <tr><td>the same with a gate whose bytes two planes or rows would share</td><td>forward_*</td>
  *     <td>normalize_*</td></tr>
  * <tr><td>aligned</td><td>moments_scalar</td><td>normalize_*</td></tr>
  * <tr><td>any other</td><td>moments_scalar</td><td>normalize_scalar</td></tr>
  * </table>
  *
- * Backward likewise with backward_*, gradient_sums_* and input_gradient_*. Where a kernel of a
- * {@link SinglePass} fits, it comes before these: for everything, or, with a gate whose bytes two
- * planes would share, for the sums.
+ * Backward likewise with backward_* (for elements of whole vectors too), gradient_sums_* and
+ * input_gradient_*. Where a kernel of a {@link SinglePass} fits, it comes before these: for
+ * everything, or, with a gate whose bytes two planes would share, for the sums.
  */
 final class NormPlan {
   /** Which half of a training step. */
   enum Direction {
     /** Moments, normalize. */
-    FORWARD("forward", "moments", "normalize"),
+    FORWARD("forward", "moments", "normalize_columns", "normalize"),
     /** Sums of gradients, input gradient. */
-    BACKWARD("backward", "gradient_sums", "input_gradient");
+    BACKWARD("backward", "gradient_sums", "backward", "input_gradient");
 
     final String columns;
     final String sums;
+    final String elementsInColumns;
     final String elements;
 
-    Direction(String columns, String sums, String elements) {
+    Direction(String columns, String sums, String elementsInColumns, String elements) {
       this.columns = columns;
       this.sums = sums;
+      this.elementsInColumns = elementsInColumns;
       this.elements = elements;
     }
 
@@ -117,7 +119,7 @@ final class NormPlan {
   /** Entry that computes elements. */
   final String elements;
 
-  /** Whether both are one entry that can do both in one launch. */
+  /** Whether the entry that sums can do both in one launch. */
   final boolean tickets;
 
   /** Whether elements are computed in columns, as sums are. */
@@ -205,7 +207,7 @@ final class NormPlan {
     sums = vectors ? direction.columns + suffix : direction.sums + scalar;
     elements =
         elementsInColumns
-            ? direction.columns + suffix
+            ? direction.elementsInColumns + suffix
             : direction.elements + (aligned ? suffix : scalar);
     int rounds = mostRounds(direction, type, architecture);
     cut =
