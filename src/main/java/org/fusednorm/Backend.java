@@ -24,7 +24,7 @@ public final class Backend implements Memory, AutoCloseable {
   private final Set<Allocation> allocations = ConcurrentHashMap.newKeySet();
   private final AtomicLong bytesInUse = new AtomicLong();
   private final AtomicLong peakBytes = new AtomicLong();
-  private final NormOps norm = new Norm(this);
+  private final Norm norm = new Norm(this);
   private final MathOps math = new Maths(this);
   private final Set<Recording> recordings = ConcurrentHashMap.newKeySet();
 
@@ -61,6 +61,11 @@ public final class Backend implements Memory, AutoCloseable {
 
   /** Batch normalization. */
   public NormOps norm() {
+    return norm;
+  }
+
+  /** With what a layer knows and a caller of single verbs need not think of. */
+  Norm layerNorm() {
     return norm;
   }
 

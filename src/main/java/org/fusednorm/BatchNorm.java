@@ -197,7 +197,8 @@ public final class BatchNorm implements AutoCloseable {
         backend.norm().coefficients(running, affine, eps, p.saved());
         backend.norm().normalize(x, p.saved(), activation, residual, y);
       } else {
-        backend.norm().forward(x, affine, eps, activation, residual, p.saved(), y);
+        // What comes next in a network reads y at once.
+        backend.layerNorm().forward(x, affine, eps, activation, residual, p.saved(), y, true);
       }
       p.fill(x, residual);
       if (!deferCommit && !frozen) {
@@ -445,9 +446,7 @@ public final class BatchNorm implements AutoCloseable {
 
     /** Added to the variance before the root; finite and not negative. */
     public Builder eps(double e) {
-      if (!(e >= 0) || Double.isInfinite(e)) {
-        throw new IllegalArgumentException("eps must be finite and not negative, not " + e);
-      }
+      Check.eps(e);
       eps = e;
       return this;
     }

@@ -57,4 +57,22 @@ final class Check {
           name + " " + t + " overlaps a part of " + otherName + " " + other);
     }
   }
+
+  static void affine(Backend backend, Affine a, DType type, long channels) {
+    Check.present("affine", a);
+    if (a.gamma() != null) {
+      Check.open(backend, "gamma", a.gamma());
+      Check.elements("gamma", a.gamma(), type, channels);
+    }
+    if (a.beta() != null) {
+      Check.open(backend, "beta", a.beta());
+      Check.elements("beta", a.beta(), type, channels);
+    }
+  }
+
+  static void eps(double eps) {
+    if (!(eps >= 0) || Double.isInfinite(eps)) {
+      throw new IllegalArgumentException("eps must be finite and not negative, not " + eps);
+    }
+  }
 }

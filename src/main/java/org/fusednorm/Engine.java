@@ -129,8 +129,21 @@ public interface Engine extends AutoCloseable {
   /** See {@link NormOps#gradients}. */
   void gradients(Sums s, Affine gradients, Write w);
 
-  /** Moments, coefficients and normalize in one. */
-  void forward(Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y);
+  /**
+   * Moments, coefficients and normalize in one.
+   *
+   * @param isReadNext whether y is known to be read as soon as it is there, so that it had better
+   *     stay in a cache; changes no bit
+   */
+  void forward(
+      Tensor x,
+      Affine a,
+      double eps,
+      Activation f,
+      Tensor residual,
+      Saved out,
+      Tensor y,
+      boolean isReadNext);
 
   /** Gradient sums and input gradient in one. */
   void backward(Tensor dy, Tensor x, Saved s, Activation f, Sums out, Tensor dx, Tensor dResidual);

@@ -73,8 +73,8 @@ final class Norm implements NormOps {
       Check.present("moments", m);
       Check.open(backend, "moments", m.packed());
       saved(out, m.channels());
-      affine(a, out.scale().dtype(), m.channels());
-      eps(eps);
+      Check.affine(backend, a, out.scale().dtype(), m.channels());
+      Check.eps(eps);
       engine().coefficients(m, a, eps, out);
       if (backend.isRecording()) {
         backend.keep(
@@ -98,8 +98,8 @@ final class Norm implements NormOps {
     try {
       saved(out, out.channels());
       running(r, out.channels());
-      affine(a, out.scale().dtype(), out.channels());
-      eps(eps);
+      Check.affine(backend, a, out.scale().dtype(), out.channels());
+      Check.eps(eps);
       engine().coefficients(r, a, eps, out);
       if (backend.isRecording()) {
         backend.keep(
@@ -210,7 +210,7 @@ final class Norm implements NormOps {
       Check.open(backend, "sums", s.packed());
       DType t = gradients.gamma() != null ? gradients.gamma().dtype() : DType.F32;
       t = gradients.gamma() == null && gradients.beta() != null ? gradients.beta().dtype() : t;
-      affine(gradients, t.parameter(), s.channels());
+      Check.affine(backend, gradients, t.parameter(), s.channels());
       Check.apart("gradient of gamma", gradients.gamma(), "that of beta", gradients.beta());
       engine().gradients(s, gradients, w);
       if (backend.isRecording()) {
@@ -229,14 +229,27 @@ final class Norm implements NormOps {
   @Override
   public void forward(
       Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
+    forward(x, a, eps, f, residual, out, y, false);
+  }
+
+  /** Tells the engine what only a layer knows: whether y is read next. */
+  void forward(
+      Tensor x,
+      Affine a,
+      double eps,
+      Activation f,
+      Tensor residual,
+      Saved out,
+      Tensor y,
+      boolean isReadNext) {
     long stamp = backend.enter();
     try {
       Check.present("activation", f);
       data("x", x);
       savedFor(out, x);
       gateFor(f, residual, out, x);
-      affine(a, x.dtype().parameter(), x.shape().channels());
-      eps(eps);
+      Check.affine(backend, a, x.dtype().parameter(), x.shape().channels());
+      Check.eps(eps);
       output("y", y, x);
       residual(residual, x, y);
       Check.apart("y", y, "x", x);
@@ -247,11 +260,11 @@ final class Norm implements NormOps {
                 + x
                 + ": use a larger batch, or inference");
       }
-      engine().forward(x, a, eps, f, residual, out, y);
+      engine().forward(x, a, eps, f, residual, out, y, isReadNext);
       if (backend.isRecording()) {
         backend.keep(
             "norm.forward",
-            () -> engine().forward(x, a, eps, f, residual, out, y),
+            () -> engine().forward(x, a, eps, f, residual, out, y, isReadNext),
             x,
             a.gamma(),
             a.beta(),
@@ -303,8 +316,8 @@ final class Norm implements NormOps {
       Check.present("activation", f);
       data("x", x);
       running(r, x.shape().channels());
-      affine(a, x.dtype().parameter(), x.shape().channels());
-      eps(eps);
+      Check.affine(backend, a, x.dtype().parameter(), x.shape().channels());
+      Check.eps(eps);
       output("y", y, x);
       residual(residual, x, y);
       apartFrom("y", y, a);
@@ -433,18 +446,6 @@ final class Norm implements NormOps {
     Check.apart("out", out, "gathered", gathered);
   }
 
-  private void affine(Affine a, DType type, long channels) {
-    Check.present("affine", a);
-    if (a.gamma() != null) {
-      Check.open(backend, "gamma", a.gamma());
-      Check.elements("gamma", a.gamma(), type, channels);
-    }
-    if (a.beta() != null) {
-      Check.open(backend, "beta", a.beta());
-      Check.elements("beta", a.beta(), type, channels);
-    }
-  }
-
   private void running(Running r, long channels) {
     Check.present("running statistics", r);
     Check.open(backend, "running mean", r.mean());
@@ -485,12 +486,6 @@ final class Norm implements NormOps {
     if (needed && s.gate() == null) {
       throw new IllegalArgumentException(
           "ReLU after a residual needs a saved state with a gate, for " + x);
-    }
-  }
-
-  private static void eps(double eps) {
-    if (!(eps >= 0) || Double.isInfinite(eps)) {
-      throw new IllegalArgumentException("eps must be finite and not negative, not " + eps);
     }
   }
 }

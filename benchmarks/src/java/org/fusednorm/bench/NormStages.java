@@ -130,7 +130,8 @@ final class NormStages {
     return times;
   }
 
-  private static double turn(Runnable r) {
+  /** Nanoseconds of a call. */
+  static double turn(Runnable r) {
     r.run();
     long calls = 1;
     while (true) {
@@ -146,7 +147,7 @@ final class NormStages {
     }
   }
 
-  private static double median(List<Double> v) {
+  static double median(List<Double> v) {
     List<Double> sorted = new ArrayList<>(v);
     Collections.sort(sorted);
     int n = sorted.size();

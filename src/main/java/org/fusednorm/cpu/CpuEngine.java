@@ -37,8 +37,8 @@ final class CpuEngine implements Engine {
     final Product product;
     final MemoryCall memory;
 
-    Calls(Workers workers, Isa isa) {
-      norm = new NormCall(workers, isa);
+    Calls(Workers workers, Isa isa, Stores stores) {
+      norm = new NormCall(workers, isa, stores);
       math = new MathCall(workers, isa);
       gather = new Gather(workers, isa);
       product = new Product(workers);
@@ -54,9 +54,14 @@ final class CpuEngine implements Engine {
 
   /** With the kernels of an instruction set that the machine has; plain Java for null. */
   CpuEngine(int threads, Isa isa) {
+    this(threads, isa, Stores.BY_SIZE);
+  }
+
+  /** With results that go one way, to compare the two. */
+  CpuEngine(int threads, Isa isa, Stores stores) {
     this.isa = isa;
     workers = new Workers(threads);
-    calls = ThreadLocal.withInitial(() -> new Calls(workers, isa));
+    calls = ThreadLocal.withInitial(() -> new Calls(workers, isa, stores));
   }
 
   /** Threads, native library and matrix products, in one line. */
@@ -204,8 +209,15 @@ final class CpuEngine implements Engine {
 
   @Override
   public void forward(
-      Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
-    calls.get().norm.forward(x, a, eps, f, residual, out, y);
+      Tensor x,
+      Affine a,
+      double eps,
+      Activation f,
+      Tensor residual,
+      Saved out,
+      Tensor y,
+      boolean isReadNext) {
+    calls.get().norm.forward(x, a, eps, f, residual, out, y, isReadNext);
   }
 
   @Override

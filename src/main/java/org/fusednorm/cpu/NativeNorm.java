@@ -17,12 +17,6 @@ import org.fusednorm.host.NativeLibrary;
  * put their sums, in memory of its own, so that a call passes addresses and a range only.
  */
 final class NativeNorm implements NormKernels {
-  /**
-   * Above this many bytes of all that a verb reads and writes, a result would leave the caches
-   * before it is read, and take the place of what is: native/TUNING.md.
-   */
-  private static final long STREAM_BYTES = 24L << 20;
-
   /** What kernels may read past the last coefficient. */
   private static final int PAD = 16;
 
@@ -35,6 +29,7 @@ final class NativeNorm implements NormKernels {
   private static final int MOST_LANES = 2048;
 
   private final int isa;
+  private final Stores stores;
 
   /** The call as native code reads it: the fields of struct Call, in its order. */
   private final long[] fields = new long[36];
@@ -55,8 +50,9 @@ final class NativeNorm implements NormKernels {
 
   private long countsAddress;
 
-  NativeNorm(Isa isa) {
+  NativeNorm(Isa isa, Stores stores) {
     this.isa = isa.ordinal();
+    this.stores = stores;
     ByteBuffer memory = direct(8 * fields.length);
     callAddress = NativeLibrary.address(memory);
     call = memory.asLongBuffer();
@@ -118,7 +114,7 @@ final class NativeNorm implements NormKernels {
     fields[i++] = n.x.type == DType.F32 ? 0 : n.x.type == DType.BF16 ? 1 : 2;
     fields[i++] = n.relu ? 1 : 0;
     fields[i++] = n.per.constants ? 1 : 0;
-    fields[i++] = n.tensors() * l.elements * n.x.width > STREAM_BYTES ? 1 : 0;
+    fields[i++] = stores.arePast(n.tensors() * l.elements * n.x.width, n.isKept) ? 1 : 0;
     for (int k = 0; k < 5; k++) {
       fields[i++] = coefficientsAddress + 4L * k * perCoefficient;
     }

@@ -58,6 +58,9 @@ final class NormCall extends Job {
   final Channels per = new Channels();
   boolean relu;
 
+  /** Whether the caches have room for a larger result: {@link Stores#arePast}. */
+  boolean isKept;
+
   /**
    * Whether native kernels round a product and a sum at once: then those in Java, which take some
    * channels of a wide one's range, must do so too, or a gate recomputed there may differ.
@@ -76,10 +79,10 @@ final class NormCall extends Job {
 
   long gateAt;
 
-  NormCall(Workers workers, Isa isa) {
+  NormCall(Workers workers, Isa isa, Stores stores) {
     this.workers = workers;
     fused = isa != null && isa != Isa.SSE2;
-    floats = isa == null ? FloatNorm.INSTANCE : new NativeNorm(isa);
+    floats = isa == null ? FloatNorm.INSTANCE : new NativeNorm(isa, stores);
   }
 
   Layout layout() {
@@ -113,12 +116,14 @@ final class NormCall extends Job {
     per.room(layout.channels);
     per.count = layout.valuesPerChannel();
     per.constants = false;
+    isKept = false;
   }
 
   private void openForward(Tensor data, Activation f, Tensor res, Saved s, Tensor to) {
     open(data);
     y.set(to);
     residual.set(res);
+    isKept = true;
     relu = f == Activation.RELU;
     saved(s, relu);
   }
@@ -292,8 +297,16 @@ final class NormCall extends Job {
   }
 
   void forward(
-      Tensor data, Affine affine, double eps, Activation f, Tensor res, Saved out, Tensor to) {
+      Tensor data,
+      Affine affine,
+      double eps,
+      Activation f,
+      Tensor res,
+      Saved out,
+      Tensor to,
+      boolean isReadNext) {
     openForward(data, f, res, out, to);
+    isKept = isReadNext;
     this.affine = affine;
     this.eps = eps;
     begin();

@@ -141,7 +141,14 @@ abstract class CudaVerbs implements Engine {
 
   @Override
   public void forward(
-      Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
+      Tensor x,
+      Affine a,
+      double eps,
+      Activation f,
+      Tensor residual,
+      Saved out,
+      Tensor y,
+      boolean isReadNext) {
     enter();
     try {
       norm.forward(x, a, eps, f, residual, out, y);

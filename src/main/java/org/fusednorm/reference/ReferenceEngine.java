@@ -156,7 +156,14 @@ public final class ReferenceEngine implements Engine {
 
   @Override
   public void forward(
-      Tensor x, Affine a, double eps, Activation f, Tensor residual, Saved out, Tensor y) {
+      Tensor x,
+      Affine a,
+      double eps,
+      Activation f,
+      Tensor residual,
+      Saved out,
+      Tensor y,
+      boolean isReadNext) {
     NormLoops.statistics(x, a, eps, out);
     NormLoops.normalize(x, out, f, residual, y);
   }
