@@ -11,10 +11,11 @@ import org.fusednorm.cuda.NormPlan.Direction;
  *
  * <p>A run has the fewest channels that make whole vectors, k = 16 / gcd(bytes of a plane, 16),
  * doubled until it is {@value #WIDE} vectors wide (128 bytes: what memory and caches like) or has
- * all channels; of F32 doubled once more if its vectors are odd in number, because two of them
- * share a byte of the gate. Where the rows of such runs are too many for the largest cluster, runs
- * are {@value #NARROW} vectors wide. A run has at most {@value #THREADS} vectors and {@value
- * #MOST_CHANNELS} channels.
+ * all channels; of F32 forward doubled once more if its vectors are odd in number, because two of
+ * them share a byte of the gate. For that reason runs also take planes of an odd number of whole
+ * vectors of F32, forward, if rows have an even one. Where the rows of such runs are too many for
+ * the largest cluster, runs are {@value #NARROW} vectors wide. A run has at most {@value #THREADS}
+ * vectors and {@value #MOST_CHANNELS} channels.
  *
  * <table>
  * <caption>Most rows of a run of u vectors: floor(256 / u) times this</caption>
@@ -90,8 +91,11 @@ final class SinglePassColumns extends SinglePass {
   }
 
   static Stream<SinglePass> fitting(Data d) {
+    if (!d.hasVectors() || d.run() > (long) THREADS * d.unit()) {
+      return Stream.of();
+    }
     boolean planesAreVectors = d.run() > 1 && d.run() % d.unit() == 0;
-    if (!d.hasVectors() || planesAreVectors || d.run() > (long) THREADS * d.unit()) {
+    if (planesAreVectors && !planesShareBytes(d)) {
       return Stream.of();
     }
     if (d.channels() == 0 || d.channels() > MOST || d.channels() * d.run() % d.unit() != 0) {
@@ -103,6 +107,7 @@ final class SinglePassColumns extends SinglePass {
     return Stream.of(WIDE, NARROW)
         .map(width -> run(d, width))
         .filter(run -> run.vectors <= THREADS && run.channels <= MOST_CHANNELS)
+        .filter(run -> !planesAreVectors || isEven(run, stride(d)))
         .map(run -> KINDS.stream().filter(k -> fits(d, run, k)).map(k -> of(k, d, run)).toList())
         .filter(list -> !list.isEmpty())
         .findFirst()
@@ -133,9 +138,15 @@ final class SinglePassColumns extends SinglePass {
     return new Run(channels, channels * inner / d.unit());
   }
 
-  /** Also of F32: an odd number. Whether there is a gate does not count: sums must not change. */
+  /** Whether there is a gate does not count: sums must not change. */
   private static boolean isShort(Data d, int width, int vectors) {
-    return vectors < width || d.unit() < Byte.SIZE && vectors % 2 != 0;
+    boolean shared = d.direction() == Direction.FORWARD && d.unit() < Byte.SIZE;
+    return vectors < width || shared && vectors % 2 != 0;
+  }
+
+  /** Of a gate: two planes of an odd number of vectors would, but not two rows of them. */
+  private static boolean planesShareBytes(Data d) {
+    return d.direction() == Direction.FORWARD && d.run() % Byte.SIZE != 0;
   }
 
   @Override

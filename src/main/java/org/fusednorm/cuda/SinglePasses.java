@@ -18,7 +18,8 @@ import org.fusednorm.cuda.SinglePass.Kind;
  * <tr><td>rr_*</td><td>planes of whole vectors</td><td>{@link SinglePassPlanes}</td></tr>
  * <tr><td>sr_*, sg_grid</td><td>planes of whole vectors, larger channels</td><td>{@link
  *     SinglePassShared}</td></tr>
- * <tr><td>cols_*</td><td>other planes, channels last</td><td>{@link SinglePassColumns}</td></tr>
+ * <tr><td>cols_*</td><td>other planes, channels last; before the others, planes whose bytes of a
+ *     gate are no whole ones</td><td>{@link SinglePassColumns}</td></tr>
  * </table>
  *
  * All of them: F32, F16 and BF16, every address a multiple of 16 bytes, fewer than 2^31 vectors.
@@ -50,10 +51,10 @@ final class SinglePasses {
   static Stream<SinglePass> fitting(Data d) {
     Predicate<SinglePass> large = s -> s.kind.cluster() > LARGE_CLUSTER;
     return Stream.of(
+            SinglePassColumns.fitting(d),
             SinglePassPlanes.fitting(d).filter(large.negate()),
             SinglePassShared.fitting(d),
-            SinglePassPlanes.fitting(d).filter(large),
-            SinglePassColumns.fitting(d))
+            SinglePassPlanes.fitting(d).filter(large))
         .flatMap(s -> s);
   }
 }

@@ -27,45 +27,78 @@ class SinglePassColumnsTest {
   /** Vectors of a run, its channels, and the most rows in a single block. */
   @ParameterizedTest
   @CsvSource({
-    // 7 x 7 and 14 x 14; one vector of channels more or fewer than there are.
-    "F32, 2048, 49, 98, 8, 16",
-    "F32, 4, 49, 49, 4, 40",
-    "F32, 12, 49, 98, 8, 16",
-    "F16, 2048, 49, 49, 8, 40",
-    "BF16, 1024, 196, 49, 2, 40",
-    "F32, 64, 169, 169, 4, 8",
-    "F32, 4, 255, 255, 4, 8",
-    "F16, 8, 255, 255, 8, 8",
-    "F32, 8, 3, 6, 8, 336",
-    "F32, 64, 3, 12, 16, 168",
-    "F32, 64, 2, 8, 16, 256",
+    // 7 x 7 and 14 x 14; others of as many vectors as a run can have, or of few; half the rows
+    // backward, where an odd number of vectors will do.
+    "FORWARD, F32, 2048, 49, 98, 8, 16",
+    "BACKWARD, F32, 2048, 49, 49, 4, 20",
+    "FORWARD, F32, 4, 49, 49, 4, 40",
+    "BACKWARD, F32, 4, 49, 49, 4, 20",
+    "FORWARD, F32, 12, 49, 98, 8, 16",
+    "BACKWARD, F32, 12, 49, 49, 4, 20",
+    "FORWARD, F16, 2048, 49, 49, 8, 40",
+    "BACKWARD, F16, 2048, 49, 49, 8, 20",
+    "FORWARD, BF16, 1024, 196, 49, 2, 40",
+    "BACKWARD, BF16, 1024, 196, 49, 2, 20",
+    "FORWARD, F32, 64, 169, 169, 4, 8",
+    "BACKWARD, F32, 64, 169, 169, 4, 4",
+    "FORWARD, F32, 4, 255, 255, 4, 8",
+    "BACKWARD, F32, 4, 255, 255, 4, 4",
+    "FORWARD, F16, 8, 255, 255, 8, 8",
+    "BACKWARD, F16, 8, 255, 255, 8, 4",
+    "FORWARD, F32, 8, 3, 6, 8, 336",
+    "BACKWARD, F32, 8, 3, 6, 8, 168",
+    "FORWARD, F32, 64, 3, 12, 16, 168",
+    "BACKWARD, F32, 64, 3, 12, 16, 84",
+    "FORWARD, F32, 64, 2, 8, 16, 256",
+    "BACKWARD, F32, 64, 2, 8, 16, 128",
+    // Planes of whole vectors: of an odd number, forward.
+    "FORWARD, F32, 1024, 196, 98, 2, 16",
+    "FORWARD, F32, 2, 12, 6, 2, 336",
+    "FORWARD, F32, 64, 4, 8, 8, 256",
     // Channels last.
-    "F32, 4, 1, 1, 4, 2048",
-    "F32, 8, 1, 2, 8, 1024",
-    "F32, 64, 1, 8, 32, 256",
-    "F32, 20, 1, 8, 32, 256",
-    "F16, 64, 1, 8, 64, 256",
-    "F16, 2048, 1, 8, 64, 256",
-    "F16, 24, 1, 4, 32, 512",
+    "FORWARD, F32, 4, 1, 1, 4, 2048",
+    "BACKWARD, F32, 4, 1, 1, 4, 1024",
+    "FORWARD, F32, 8, 1, 2, 8, 1024",
+    "BACKWARD, F32, 8, 1, 2, 8, 512",
+    "FORWARD, F32, 64, 1, 8, 32, 256",
+    "BACKWARD, F32, 64, 1, 8, 32, 128",
+    "FORWARD, F32, 20, 1, 8, 32, 256",
+    "BACKWARD, F32, 20, 1, 8, 32, 128",
+    "FORWARD, F16, 64, 1, 8, 64, 256",
+    "BACKWARD, F16, 64, 1, 8, 64, 128",
+    "FORWARD, F16, 2048, 1, 8, 64, 256",
+    "BACKWARD, F16, 2048, 1, 8, 64, 128",
+    "FORWARD, F16, 24, 1, 4, 32, 512",
+    "BACKWARD, F16, 24, 1, 4, 32, 256",
   })
-  void columns(DType t, long channels, long inner, int vectors, int ofRun, long most) {
-    for (Direction d : Direction.values()) {
-      for (int architecture : new int[] {75, 80, 86, 89, 90, 100, 120}) {
-        long rows = d == Direction.FORWARD ? most : most / 2;
-        for (Kind kind : SinglePassColumns.KINDS) {
-          for (long n = rows * kind.cluster() - 1; n <= rows * kind.cluster(); n++) {
-            if (!kind.isIn(architecture)) {
-              continue;
-            }
-            Shape s = Shape.ncl(n, channels, inner);
-            SinglePass first = first(d, s, t, architecture);
-            String what = d + " " + s + " sm_" + architecture;
-            assertEquals(kind.text(), first.kind.text(), what);
-            assertEquals(
-                new SinglePassColumns.Run(ofRun, vectors), ((SinglePassColumns) first).run, what);
-          }
+  void columns(Direction d, DType t, long channels, long inner, int vectors, int ofRun, long most) {
+    for (int architecture : new int[] {75, 80, 86, 89, 90, 100, 120}) {
+      for (Kind kind : SinglePassColumns.KINDS) {
+        long rows = most * kind.cluster();
+        for (long n = rows - 1; n <= rows && kind.isIn(architecture); n++) {
+          Shape s = Shape.ncl(n, channels, inner);
+          SinglePass first = first(d, s, t, architecture);
+          String what = d + " " + s + " sm_" + architecture;
+          assertEquals(kind.text(), first.kind.text(), what);
+          assertEquals(
+              new SinglePassColumns.Run(ofRun, vectors), ((SinglePassColumns) first).run, what);
         }
       }
+    }
+  }
+
+  /** Planes of whole vectors that a row has no even number of, or whose runs would be too long. */
+  @ParameterizedTest
+  @CsvSource({
+    "FORWARD, 3, 12",
+    "FORWARD, 2, 676",
+    "FORWARD, 2, 8",
+    "BACKWARD, 2, 196",
+    "FORWARD, 1, 196"
+  })
+  void planesOfWholeVectorsAreNotCut(Direction d, long channels, long inner) {
+    for (String way : ways(d, Shape.ncl(4, channels, inner), DType.F32, 90)) {
+      assertFalse(way.startsWith("cols"), way);
     }
   }
 
@@ -115,6 +148,7 @@ class SinglePassColumnsTest {
   @Test
   void gateOfSharedBytesLeavesTheSumsOfColumnsToo() {
     assertTrue(first(Direction.FORWARD, Shape.ncl(9, 8, 7), true).whole);
+    assertTrue(first(Direction.FORWARD, Shape.ncl(9, 2, 196), true).whole);
     assertFalse(first(Direction.FORWARD, Shape.ncl(9, 4, 7), true).whole); // runs of 7
     assertFalse(first(Direction.FORWARD, Shape.ncl(9, 12, 7), true).whole); // rows of 21
     assertFalse(first(Direction.FORWARD, Shape.nc(9, 4), true).whole);
