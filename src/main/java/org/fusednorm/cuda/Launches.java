@@ -154,7 +154,8 @@ final class Launches {
 
   /**
    * A kernel; null where the image has none for this device. Those of {@link CudaKernels#ENTRIES}
-   * are there from the start, others are looked for at the first call.
+   * are there from the start, others are looked for at the first call, which is never in a capture:
+   * what is captured was run before.
    */
   Kernel kernel(String entry) {
     Kernel known = kernels.get(entry);
