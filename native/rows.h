@@ -4,11 +4,10 @@
 
 #pragma once
 
+#include "gates.h"
 #include "runs.h"
 
 namespace {
-
-using fusednorm::kMostLanes;
 
 // Tiles whose F32 sums are taken before they are merged in double.
 constexpr int64_t kBlockTiles = 64;
@@ -24,6 +23,8 @@ constexpr int64_t kLongTile = 1024;
 // Tiles that are written in lock step, which loads coefficients once for all.
 constexpr int kWriteStreams = 2;
 constexpr int kMoreWriteStreams = 4;
+
+static_assert(kTileStreams <= kMostRuns && kMoreWriteStreams <= kMostRuns, "rooms of gates");
 
 struct Tiles {
   int64_t first;   // element of the first
@@ -58,15 +59,8 @@ INLINE Tiles tiles_of(const Call& call, const Range& r) {
 // Whether small planes are taken as lanes of a tile: they would be mostly beginnings and ends.
 INLINE bool is_rows(const Call& call, const Range& r) {
   if (call.inner == 1) return true;
-  return call.inner < 512 && r.inner_to - r.inner_from == call.inner && !call.gate &&
+  return call.inner < 512 && r.inner_to - r.inner_from == call.inner &&
          (r.channel_to - r.channel_from) * call.inner <= kMostLanes;
-}
-
-// The gate of a tile of rows.
-INLINE uint8_t* tile_gate(const Call& call, const Range& r, int64_t tile) {
-  if (!call.gate) return nullptr;
-  const int64_t at = r.outer_from / call.rows_per_tile + tile;
-  return call.gate + at * call.gate_stride + r.channel_from / 8;
 }
 
 // A number per lane, with room for the last vector.
@@ -140,14 +134,15 @@ INLINE void add_lanes(const Terms& terms, int64_t apart, int64_t bits_apart, int
 }
 
 // The sums of each lane over a block, of what terms(tile) gives.
-template <class MakeTerms>
-INLINE void add_block(const Call& call, const Tiles& t, const TileBlock& b, Lanes<float>& u_sum,
+template <class Gates, class MakeTerms>
+INLINE void add_block(const Tiles& t, const TileBlock& b, Gates& gates, Lanes<float>& u_sum,
                       Lanes<float>& uw_sum, MakeTerms terms) {
   u_sum.clear(b.lanes);
   uw_sum.clear(b.lanes);
   for (int64_t j = b.first; j < b.first + b.positions; ++j) {
+    gates.before(j, b.apart, b.streams);
     const auto run = terms(j);
-    const int64_t apart = b.apart * t.stride, bits_apart = b.apart * call.gate_stride;
+    const int64_t apart = b.apart * t.stride, bits_apart = gates.apart(b.apart);
     if (b.streams == kTileStreams) {
       add_lanes<kTileStreams>(run, apart, bits_apart, b.lanes, u_sum.v, uw_sum.v);
     } else if (b.streams == kMoreTileStreams) {
@@ -274,7 +269,8 @@ void row_moments(const Call& call, const Range& r) {
   const bool more = t.lanes >= kLongTile && t.count >= kBlockTiles;
   each_block(t, more ? kMoreTileStreams : kTileStreams, [&](const TileBlock& b) {
     const PerLane k(over_lanes(s.k.v, t, shift));
-    add_block(call, t, b, sum, sum2, [&](int64_t tile) {
+    NoGates gates;
+    add_block(t, b, gates, sum, sum2, [&](int64_t tile) {
       return MomentTerms<T, PerLane>{x + t.element(tile), k};
     });
     fold(t, b.lanes, sum, s.sum.v);
@@ -305,14 +301,15 @@ INLINE void write_lanes(const Out& out, int64_t head, int64_t apart, int64_t bit
 }
 
 // Writes all tiles of a range, of what out(tile) gives.
-template <int kRuns, class MakeOut>
-INLINE void write_tiles(const Call& call, const Tiles& t, MakeOut out) {
+template <int kRuns, class Gates, class MakeOut>
+INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut out) {
   const int64_t apart = t.count / kRuns;
-  const int64_t elements = apart * t.stride, bits = apart * call.gate_stride;
+  const int64_t elements = apart * t.stride, bits = gates.apart(apart);
   int64_t done = 0;
   // With a distance of whole vectors each run's boundaries are those of the first.
   if (elements % (4 * kLanes) == 0) {
     for (; done < apart; ++done) {
+      gates.before(done, apart, kRuns);
       const auto o = out(done);
       const int64_t head = call.streams ? o.head(At{}, t.lanes) : -1;
       if (head >= 0) {
@@ -320,18 +317,23 @@ INLINE void write_tiles(const Call& call, const Tiles& t, MakeOut out) {
       } else {
         write_lanes<kRuns, false>(o, 0, elements, bits, t.lanes);
       }
+      gates.after(done, apart, kRuns);
     }
     done *= kRuns;
   }
-  for (; done < t.all(); ++done) write(out(done), t.lanes_of(done), call.streams);
+  for (; done < t.all(); ++done) {
+    gates.before(done, 0, 1);
+    write(out(done), t.lanes_of(done), call.streams);
+    gates.after(done, 0, 1);
+  }
 }
 
-template <class MakeOut>
-INLINE void write_tiles(const Call& call, const Tiles& t, MakeOut out) {
+template <class Gates, class MakeOut>
+INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut out) {
   if (t.lanes >= kLongTile) {
-    write_tiles<kMoreWriteStreams>(call, t, out);
+    write_tiles<kMoreWriteStreams>(call, t, gates, out);
   } else {
-    write_tiles<kWriteStreams>(call, t, out);
+    write_tiles<kWriteStreams>(call, t, gates, out);
   }
 }
 
@@ -342,12 +344,13 @@ void row_normalize(const Call& call, const Range& r) {
   const PerLane center(over_lanes(call.center + r.channel_from, t, c));
   const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
   const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
-  write_tiles(call, t, [&](int64_t tile) {
+  GatesOf<kGate, true> gates(call, r);
+  write_tiles(call, t, gates, [&](int64_t tile) {
     const int64_t e = t.element(tile);
     return Normalize<T, kGate, PerLane>{(const T*)call.x + e,
                                         at_or_null((const T*)call.residual, e),
                                         (T*)call.y + e,
-                                        tile_gate(call, r, tile),
+                                        gates.first(tile),
                                         call.relu != 0,
                                         center,
                                         scale,
@@ -363,11 +366,12 @@ void row_gradient_sums(const Call& call, const Range& r) {
   const PerLane center(over_lanes(call.center + r.channel_from, t, c));
   const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
   const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
+  GatesOf<kGate, false> gates(call, r);
   const auto in = [&](int64_t tile) {
     const int64_t e = t.element(tile);
     return Gated<T, kGate, PerLane>{(const T*)call.x + e,
                                     (const T*)call.dy + e,
-                                    tile_gate(call, r, tile),
+                                    gates.first(tile),
                                     call.relu != 0,
                                     center,
                                     scale,
@@ -378,7 +382,7 @@ void row_gradient_sums(const Call& call, const Range& r) {
   memset(total, 0, t.channels * sizeof *total);
   memset(total2, 0, t.channels * sizeof *total2);
   each_block(t, kTileStreams, [&](const TileBlock& block) {
-    add_block(call, t, block, sum, sum2,
+    add_block(t, block, gates, sum, sum2,
               [&](int64_t tile) { return GradientTerms<T, kGate, PerLane>{in(tile)}; });
     fold(t, block.lanes, sum, channel.v);
     fold(t, block.lanes, sum2, channel2.v);
@@ -390,8 +394,10 @@ void row_gradient_sums(const Call& call, const Range& r) {
       double &g = channel.v[ch], &gd = channel2.v[ch];
       if (!is_lost(g, total[ch]) && !is_lost(gd, total2[ch])) continue;
       g = gd = 0;
-      each_value(t, block, ch,
-                 [&](int64_t tile, int64_t lane) { add_in_double(in(tile), lane, g, gd); });
+      each_value(t, block, ch, [&](int64_t tile, int64_t lane) {
+        gates.before(tile, 0, 1);
+        add_in_double(in(tile), lane, g, gd);
+      });
     }
     for (int64_t ch = 0; ch < t.channels; ++ch) {
       total[ch] += channel.v[ch];
@@ -409,11 +415,12 @@ void row_input_gradient(const Call& call, const Range& r) {
   const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
   const PerLane slope(over_lanes(call.slope + r.channel_from, t, p));
   const PerLane offset(over_lanes(call.offset + r.channel_from, t, q));
-  write_tiles(call, t, [&](int64_t tile) {
+  GatesOf<kGate, false> gates(call, r);
+  write_tiles(call, t, gates, [&](int64_t tile) {
     const int64_t e = t.element(tile);
     return InputGradient<T, kGate, PerLane>{
-        {(const T*)call.x + e, (const T*)call.dy + e, tile_gate(call, r, tile), call.relu != 0,
-         center, scale, shift},
+        {(const T*)call.x + e, (const T*)call.dy + e, gates.first(tile), call.relu != 0, center,
+         scale, shift},
         (T*)call.dx + e,
         at_or_null((T*)call.d_residual, e),
         call.constants != 0,
