@@ -59,6 +59,8 @@ INLINE Tiles tiles_of(const Call& call, const Range& r) {
 // Whether small planes are taken as lanes of a tile: they would be mostly beginnings and ends.
 INLINE bool is_rows(const Call& call, const Range& r) {
   if (call.inner == 1) return true;
+  // Few tiles do not pay for the sums of each lane and their folding.
+  if (r.outer_to - r.outer_from < 4 && call.inner >= 64) return false;
   return call.inner < 512 && r.inner_to - r.inner_from == call.inner &&
          (r.channel_to - r.channel_from) * call.inner <= kMostLanes;
 }
