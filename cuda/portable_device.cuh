@@ -115,11 +115,12 @@ BN_DEVICE void mbarrier_wait_for_cluster(uint64_t* p, unsigned parity) {
 }
 // Copies from global to this block's shared memory, beside the threads: addresses and bytes are
 // multiples of 16. The mbarrier counts the bytes. Data that is touched once: it leaves L2 first.
+// (Said to go to shared::cluster, the same copy is a call into the driver's code on sm_120.)
 BN_DEVICE void copy_to_shared(Packed* to, const Packed* from, unsigned bytes, uint64_t* p) {
   uint64_t policy;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
+      "cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes.L2::cache_hint"
       " [%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(p)), "l"(policy)
       : "memory");
