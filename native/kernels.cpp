@@ -76,9 +76,15 @@ void input_gradient(const Call& call, const Range& r) {
 }
 
 void normalize_and_moments(const Call& call, const Range& done, const Range& next) {
+  const bool rows = is_rows(call, next);
+  if (rows != is_rows(call, done)) {
+    normalize(call, done);
+    return moments(call, next);
+  }
   by_type(call, [&](auto* t) {
     by_gate<TYPE(t)>(call, [&](auto gate) {
-      return plane_normalize_and_moments<TYPE(t), gate.value>(call, done, next);
+      return rows ? row_normalize_and_moments<TYPE(t), gate.value>(call, done, next)
+                  : plane_normalize_and_moments<TYPE(t), gate.value>(call, done, next);
     });
   });
   if (call.streams) stream_fence();

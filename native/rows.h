@@ -135,6 +135,28 @@ INLINE void add_lanes(const Terms& terms, int64_t apart, int64_t bits_apart, int
   }
 }
 
+// Adds up tiles in lock step, and beside each writes one that lies as far from `out`, past the
+// caches: so memory is read while memory is written.
+template <int kRuns, class Terms, class Out>
+INLINE void add_and_write_lanes(const Terms& terms, const Out& out, int64_t apart,
+                                int64_t bits_apart, int64_t n, float* u_sum, float* uw_sum) {
+  for (int64_t i = 0; i + kLanes <= n; i += kLanes) {
+    F s = load(u_sum + i), s2 = load(uw_sum + i);
+    const auto held = out.held(i);
+#pragma GCC unroll 4
+    for (int g = 0; g < kRuns; ++g) {
+      const At p = {g * apart + i, i, g * bits_apart + i / 8};
+      F u, w;
+      terms.at(p, kLanes, u, w);
+      s = add(s, u);
+      s2 = fma(u, w, s2);
+      held.streamed(p);
+    }
+    store(u_sum + i, s);
+    store(uw_sum + i, s2);
+  }
+}
+
 // The sums of each lane over a block, of what terms(tile) gives.
 template <class Gates, class MakeTerms>
 INLINE void add_block(const Tiles& t, const TileBlock& b, Gates& gates, Lanes<float>& u_sum,
@@ -244,8 +266,10 @@ INLINE void merge_block(const T* x, const Tiles& t, const TileBlock& b, double n
   }
 }
 
-template <class T>
-void row_moments(const Call& call, const Range& r) {
+// Moments of a range; add_up(tiles, block, sum, sum2, terms) finds the sums of each lane of a
+// block.
+template <class T, class Add>
+INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
   const Tiles t = tiles_of(call, r);
   const T* x = (const T*)call.x;
   ChannelMoments s;
@@ -268,11 +292,11 @@ void row_moments(const Call& call, const Range& r) {
     s.mean[c] = s.m2[c] = 0;
   }
   double before = 0;
-  const bool more = t.lanes >= kLongTile && t.count >= kBlockTiles;
+  // Not where channels share a tile: how many do is to decide about no bit of a result.
+  const bool more = call.inner == 1 && t.lanes >= kLongTile && t.count >= kBlockTiles;
   each_block(t, more ? kMoreTileStreams : kTileStreams, [&](const TileBlock& b) {
     const PerLane k(over_lanes(s.k.v, t, shift));
-    NoGates gates;
-    add_block(t, b, gates, sum, sum2, [&](int64_t tile) {
+    add_up(t, b, sum, sum2, [&](int64_t tile) {
       return MomentTerms<T, PerLane>{x + t.element(tile), k};
     });
     fold(t, b.lanes, sum, s.sum.v);
@@ -282,6 +306,16 @@ void row_moments(const Call& call, const Range& r) {
     before += n;
     for (int64_t c = 0; c < t.channels; ++c) s.k.v[c] = (float)s.mean[c];
   });
+}
+
+template <class T>
+void row_moments(const Call& call, const Range& r) {
+  row_moments<T>(
+      call, r,
+      [](const Tiles& t, const TileBlock& b, Lanes<float>& sum, Lanes<float>& sum2, auto terms) {
+        NoGates gates;
+        add_block(t, b, gates, sum, sum2, terms);
+      });
 }
 
 // Writes tiles in lock step, from one to the next so many elements and bytes of gate bits; all
@@ -308,12 +342,14 @@ INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut 
   const int64_t apart = t.count / kRuns;
   const int64_t elements = apart * t.stride, bits = gates.apart(apart);
   int64_t done = 0;
-  // With a distance of whole vectors each run's boundaries are those of the first.
-  if (elements % (4 * kLanes) == 0) {
+  // With a distance of whole vectors each run's boundaries are those of the first. In the caches
+  // one tile at a time is faster: tiles whole pages apart would share few lines of the first-level
+  // one.
+  if (call.streams && elements % (4 * kLanes) == 0) {
     for (; done < apart; ++done) {
       gates.before(done, apart, kRuns);
       const auto o = out(done);
-      const int64_t head = call.streams ? o.head(At{}, t.lanes) : -1;
+      const int64_t head = o.head(At{}, t.lanes);
       if (head >= 0) {
         write_lanes<kRuns, true>(o, head, elements, bits, t.lanes);
       } else {
@@ -339,25 +375,79 @@ INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut 
   }
 }
 
+// What a range's tiles are normalized with.
+template <class T, Gate kGate>
+struct RowNormalize {
+  const Call& call;
+  const Tiles& t;
+  Lanes<float> c, a, b;
+  PerLane center, scale, shift;
+  GatesOf<kGate, true> gates;
+
+  RowNormalize(const Call& call, const Range& r, const Tiles& t)
+      : call(call),
+        t(t),
+        center(over_lanes(call.center + r.channel_from, t, c)),
+        scale(over_lanes(call.scale + r.channel_from, t, a)),
+        shift(over_lanes(call.shift + r.channel_from, t, b)),
+        gates(call, r) {}
+
+  INLINE_MEMBER Normalize<T, kGate, PerLane> at(int64_t tile) {
+    const int64_t e = t.element(tile);
+    return {(const T*)call.x + e,
+            at_or_null((const T*)call.residual, e),
+            (T*)call.y + e,
+            gates.first(tile),
+            call.relu != 0,
+            center,
+            scale,
+            shift};
+  }
+};
+
 template <class T, Gate kGate>
 void row_normalize(const Call& call, const Range& r) {
   const Tiles t = tiles_of(call, r);
-  Lanes<float> c, a, b;
-  const PerLane center(over_lanes(call.center + r.channel_from, t, c));
-  const PerLane scale(over_lanes(call.scale + r.channel_from, t, a));
-  const PerLane shift(over_lanes(call.shift + r.channel_from, t, b));
-  GatesOf<kGate, true> gates(call, r);
-  write_tiles(call, t, gates, [&](int64_t tile) {
-    const int64_t e = t.element(tile);
-    return Normalize<T, kGate, PerLane>{(const T*)call.x + e,
-                                        at_or_null((const T*)call.residual, e),
-                                        (T*)call.y + e,
-                                        gates.first(tile),
-                                        call.relu != 0,
-                                        center,
-                                        scale,
-                                        shift};
-  });
+  RowNormalize<T, kGate> out(call, r, t);
+  write_tiles(call, t, out.gates, [&](int64_t tile) { return out.at(tile); });
+}
+
+// Whether all tiles begin and end where vectors do that are stored past the caches.
+template <class T>
+INLINE bool are_whole_vectors(const T* first, const Tiles& t) {
+  return (uintptr_t)first % (kLanes * sizeof(T)) == 0 && t.stride % kLanes == 0 &&
+         t.lanes % kLanes == 0 && t.rest == 0;
+}
+
+// Small planes: normalizes the channels of `done`, which lie in a cache, while those of `next` are
+// read for their moments. One after the other where not whole vectors go past the caches.
+template <class T, Gate kGate>
+void row_normalize_and_moments(const Call& call, const Range& done, const Range& next) {
+  const Tiles t = tiles_of(call, done);
+  const Tiles to_read = tiles_of(call, next);
+  if (kRegs > 2 || !call.streams || t.lanes != to_read.lanes ||
+      !are_whole_vectors((const T*)call.y + t.first, t)) {
+    if (t.channels > 0) row_normalize<T, kGate>(call, done);
+    if (to_read.channels > 0) row_moments<T>(call, next);
+    return;
+  }
+  RowNormalize<T, kGate> out(call, done, t);
+  row_moments<T>(
+      call, next,
+      [&](const Tiles&, const TileBlock& b, Lanes<float>& sum, Lanes<float>& sum2, auto terms) {
+        sum.clear(b.lanes);
+        sum2.clear(b.lanes);
+        const int64_t apart = b.apart * t.stride, bits = out.gates.apart(b.apart);
+        for (int64_t j = b.first; j < b.first + b.positions; ++j) {
+          if (b.streams == kTileStreams) {
+            add_and_write_lanes<kTileStreams>(terms(j), out.at(j), apart, bits, t.lanes, sum.v,
+                                              sum2.v);
+          } else {
+            add_and_write_lanes<1>(terms(j), out.at(j), 0, 0, t.lanes, sum.v, sum2.v);
+          }
+          out.gates.after(j, b.apart, b.streams);
+        }
+      });
 }
 
 template <class T, Gate kGate>

@@ -17,6 +17,8 @@ final class Layout {
   enum Split {
     /** Some channels of a stripe, for sums over one tensor. */
     SUMS,
+    /** The same where the item before is written meanwhile. */
+    SUMS_WHILE_WRITING,
     /** The same for sums over two. */
     SUMS_OF_TWO,
     /** Runs of memory, for what is done element by element. */
@@ -45,6 +47,9 @@ final class Layout {
 
   /** Lanes of a row of small planes whose sums and coefficients fit the first-level cache. */
   private static final int ROW_LANES = 1600;
+
+  /** The same where those of two items have to fit. */
+  private static final int ROW_LANES_OF_TWO = 800;
 
   /** Lanes of a tile of short rows: more would cost more to merge. */
   private static final int TILE_LANES = 256;
@@ -155,16 +160,18 @@ final class Layout {
     } else if (s == Split.ELEMENTS && !isSmallPlanes()) {
       splitElements();
     } else {
-      group = stripes > 1 ? 1 : Math.min(channels, channelsPerItem(s == Split.SUMS_OF_TWO ? 2 : 1));
+      group = stripes > 1 ? 1 : Math.min(channels, channelsPerItem(s));
     }
     groups = ceil(channels, group);
   }
 
-  private boolean isSmallPlanes() {
-    return inner < SMALL_PLANE && outer >= 4;
+  /** Whether planes are taken side by side. */
+  boolean isSmallPlanes() {
+    return inner > 1 && inner < SMALL_PLANE && outer >= 4;
   }
 
-  private int channelsPerItem(int tensors) {
+  private int channelsPerItem(Split s) {
+    int tensors = s == Split.SUMS_OF_TWO ? 2 : 1;
     long fitting = Math.max(1, GROUP_VALUES / tensors / (outer * inner));
     if (inner >= SMALL_PLANE) {
       // Few enough that every thread has many: the first item of each has none to overlap with.
@@ -175,7 +182,8 @@ final class Layout {
     if (unit * inner > ROW_LANES) {
       unit = 1;
     }
-    return (int) (unit * clamp(ROW_LANES / (unit * inner), 1, Math.max(1, fitting / unit)));
+    int lanes = s == Split.SUMS_WHILE_WRITING ? ROW_LANES_OF_TWO : ROW_LANES;
+    return (int) (unit * clamp(lanes / (unit * inner), 1, Math.max(1, fitting / unit)));
   }
 
   private void splitElements() {

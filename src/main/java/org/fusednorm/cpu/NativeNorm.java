@@ -45,6 +45,9 @@ final class NativeNorm implements NormKernels {
   private int perCoefficient;
   private int perPart;
 
+  /** Whether results of this call go past the caches. */
+  private boolean streams;
+
   /** Values per channel of each stripe. */
   private DoubleBuffer counts = DoubleBuffer.allocate(0);
 
@@ -114,7 +117,8 @@ final class NativeNorm implements NormKernels {
     fields[i++] = n.x.type == DType.F32 ? 0 : n.x.type == DType.BF16 ? 1 : 2;
     fields[i++] = n.relu ? 1 : 0;
     fields[i++] = n.per.constants ? 1 : 0;
-    fields[i++] = stores.arePast(n.tensors() * l.elements * n.x.width, n.isKept) ? 1 : 0;
+    streams = stores.arePast(n.tensors() * l.elements * n.x.width, n.isKept);
+    fields[i++] = streams ? 1 : 0;
     for (int k = 0; k < 5; k++) {
       fields[i++] = coefficientsAddress + 4L * k * perCoefficient;
     }
@@ -228,7 +232,8 @@ final class NativeNorm implements NormKernels {
 
   @Override
   public boolean overlaps(NormCall n) {
-    return n.layout().inner >= OVERLAPPED_PLANE;
+    Layout l = n.layout();
+    return l.inner >= OVERLAPPED_PLANE || (streams && l.isSmallPlanes());
   }
 
   @Override

@@ -154,13 +154,13 @@ final class NormCall extends Job {
 
   private void launch(Phase p) {
     phase = p;
+    overlaps = p == Phase.FORWARD && kernels.overlaps(this);
     layout.split(
         switch (p) {
           case NORMALIZE, GRADIENT -> Layout.Split.ELEMENTS;
           case BACKWARD, SUMS -> Layout.Split.SUMS_OF_TWO;
-          case FORWARD, MOMENTS -> Layout.Split.SUMS;
+          case FORWARD, MOMENTS -> overlaps ? Layout.Split.SUMS_WHILE_WRITING : Layout.Split.SUMS;
         });
-    overlaps = p == Phase.FORWARD && kernels.overlaps(this);
     long bytes = layout.elements * x.width;
     if (bytes < ALONE_BYTES) {
       workers.runAlone(this, layout.items());
