@@ -32,10 +32,13 @@ import org.fusednorm.nn.Generator;
  * benchmarks/peers/gpu_training.py} does the same in PyTorch.
  *
  * <p>{@code GpuTraining RESULT.json SECONDS BACKEND BATCH SIDE TYPE,TYPE}: SECONDS for each of
- * them, BATCH images of SIDE x SIDE pixels, which is 224 for ResNet-50.
+ * them, BATCH images of SIDE x SIDE pixels, which is 224 for ResNet-50. A row has numbers that are
+ * the same on every backend but for rounding: the losses of the first steps, and the norm of all
+ * gradients of gamma and beta.
  */
 public final class GpuTraining {
   private static final int ROUNDS = 7;
+  private static final int LOSSES = 5;
   private static final double EPS = 1e-5;
 
   private static final int SIDE = 224;
@@ -55,7 +58,11 @@ public final class GpuTraining {
       String mode,
       int batch,
       Double stepsPerSecond,
+      double[] losses,
+      Double gradientNorm,
       String error) {}
+
+  private record Outcome(double stepsPerSecond, double[] losses, Double gradientNorm) {}
 
   /** Runs; prints a line for each row. */
   public static void main(String[] args) throws IOException {
@@ -83,15 +90,26 @@ public final class GpuTraining {
   }
 
   private interface Measurement {
-    double run();
+    Outcome run();
   }
 
   private static Row row(String network, String type, int batch, Measurement m) {
     Row row;
     try {
-      row = new Row("fusednorm", network, type, "graph", batch, m.run(), null);
+      Outcome o = m.run();
+      row =
+          new Row(
+              "fusednorm",
+              network,
+              type,
+              "graph",
+              batch,
+              o.stepsPerSecond,
+              o.losses,
+              o.gradientNorm,
+              null);
     } catch (RuntimeException e) {
-      row = new Row("fusednorm", network, type, "graph", batch, null, e.toString());
+      row = new Row("fusednorm", network, type, "graph", batch, null, null, null, e.toString());
     }
     System.out.printf(
         "%s %s: %s%n",
@@ -99,26 +117,29 @@ public final class GpuTraining {
     return row;
   }
 
-  private static double paper(String backend, double seconds) {
+  private static Outcome paper(String backend, double seconds) {
     try (Trainer trainer = new FusednormTrainer(backend, Figure1.generate())) {
       Generator random = Figure1.batches();
       long[] rows = new long[Figure1.BATCH];
-      double rate =
-          rate(
-              seconds,
-              () -> {
-                Figure1.draw(random, rows);
-                trainer.step(rows);
-              },
-              trainer::loss);
+      Runnable step =
+          () -> {
+            Figure1.draw(random, rows);
+            trainer.step(rows);
+          };
+      double[] losses = new double[LOSSES];
+      for (int i = 0; i < LOSSES; i++) {
+        step.run();
+        losses[i] = trainer.loss();
+      }
+      double rate = rate(seconds, step, trainer::loss);
       if (!(trainer.loss() < 3)) {
         throw new IllegalStateException("the network does not learn: loss " + trainer.loss());
       }
-      return rate;
+      return new Outcome(rate, losses, null);
     }
   }
 
-  private static double layers(String name, int batch, int side, DType t, double seconds) {
+  private static Outcome layers(String name, int batch, int side, DType t, double seconds) {
     try (Backend backend = Backends.open(name);
         Scope memory = backend.scope()) {
       List<Runnable> forward = new ArrayList<>();
@@ -126,6 +147,7 @@ public final class GpuTraining {
       List<Saved> saved = new ArrayList<>();
       List<Running> running = new ArrayList<>();
       List<Tensor> outputs = new ArrayList<>();
+      List<Affine> slopes = new ArrayList<>();
       Scalar momentum = memory.scalar(0.1);
       for (int[] layer : LAYERS) {
         for (int i = 0; i < layer[2]; i++) {
@@ -153,6 +175,7 @@ public final class GpuTraining {
                   momentum,
                   true));
           outputs.add(dx);
+          slopes.add(gradients);
           forward.add(() -> backend.norm().forward(x, affine, EPS, Activation.RELU, null, kept, y));
           backward.add(
               0,
@@ -169,15 +192,29 @@ public final class GpuTraining {
             backend.norm().commit(saved, running);
           };
       try (Recording recording = backend.record(step)) {
+        recording.replay();
+        double norm = norm(slopes);
         double rate = rate(seconds, recording::replay, backend::synchronize);
         Tensor last = outputs.get(0);
         float some = last.as(Shape.of(last.shape().elements())).batch(0, 1).toFloats()[0];
         if (!Float.isFinite(some)) {
           throw new IllegalStateException("a gradient is " + some);
         }
-        return rate;
+        return new Outcome(rate, null, norm);
       }
     }
+  }
+
+  private static double norm(List<Affine> gradients) {
+    double sum = 0;
+    for (Affine g : gradients) {
+      for (Tensor t : List.of(g.gamma(), g.beta())) {
+        for (float v : t.toFloats()) {
+          sum += (double) v * v;
+        }
+      }
+    }
+    return Math.sqrt(sum);
   }
 
   private static Tensor data(Scope memory, Shape s, DType t, int seed) {
@@ -195,20 +232,20 @@ public final class GpuTraining {
     return tensor;
   }
 
-  /** Steps per second, the median of rounds that each end with a wait. */
+  /** Steps per second, the median of rounds that each end with a wait; of one if steps are slow. */
   private static double rate(double seconds, Runnable step, Runnable await) {
     long steps = 1;
-    double last;
-    do { // warms up
-      last = time(steps, step, await);
+    double last = time(steps, step, await);
+    while (last < seconds / ROUNDS / 2) { // warms up
       steps = Math.max(steps + 1, (long) (steps * Math.min(10, seconds / ROUNDS / last)));
-    } while (last < seconds / ROUNDS / 2);
-    double[] rates = new double[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++) {
+      last = time(steps, step, await);
+    }
+    double[] rates = new double[last < seconds ? ROUNDS : 1];
+    for (int i = 0; i < rates.length; i++) {
       rates[i] = steps / time(steps, step, await);
     }
     Arrays.sort(rates);
-    return rates[ROUNDS / 2];
+    return rates[rates.length / 2];
   }
 
   private static double time(long steps, Runnable step, Runnable await) {
