@@ -59,6 +59,11 @@ class CudaNormTest {
     return tests(Build.CHECKED, EngineMerges.class);
   }
 
+  @TestFactory
+  Stream<DynamicTest> edges() throws Exception {
+    return tests(Build.CHECKED, EngineEdges.class, FORCED + "off");
+  }
+
   /** Each half of a step in a launch of its own: the same bits. */
   @Test
   void ticketsSwitchedOff() throws Exception {
