@@ -4,7 +4,7 @@ import java.util.Locale;
 
 /**
  * Settings by system property, or else by environment variable: {@code fusednorm.native} is also
- * {@code FUSEDNORM_NATIVE}. Internal.
+ * {@code FUSEDNORM_NATIVE}, and a hyphen is an underscore there. Internal.
  */
 public final class Settings {
   private Settings() {}
@@ -36,6 +36,6 @@ public final class Settings {
   }
 
   private static String variable(String property) {
-    return property.toUpperCase(Locale.ROOT).replace('.', '_');
+    return property.toUpperCase(Locale.ROOT).replace('.', '_').replace('-', '_');
   }
 }
