@@ -59,6 +59,13 @@ class EngineEdges {
     return tensor(m, s, t, v);
   }
 
+  private static Tensor normalized(Backend b, Scope m, Tensor x, double eps) {
+    Tensor y = m.empty(x.shape(), x.dtype());
+    Saved saved = Saved.empty(m, x.shape(), x.dtype(), false);
+    b.norm().forward(x, Affine.NONE, eps, Activation.NONE, null, saved, y);
+    return y;
+  }
+
   /** Rows of four share bytes of the gate, whose last one is the last of its memory. */
   @Test
   void gateOfWholeBytes() {
@@ -138,10 +145,7 @@ class EngineEdges {
         1e-12,
         (b, m) -> {
           Tensor x = m.empty(s, DType.F64).copyFrom(normal(DType.F64, 6, 48 * 4096, 1, 2));
-          Tensor y = m.empty(s, DType.F64);
-          Saved saved = Saved.empty(m, s, DType.F64, false);
-          b.norm().forward(x, Affine.NONE, 1e-5, Activation.NONE, null, saved, y);
-          return List.of(y);
+          return List.of(normalized(b, m, x, 1e-5));
         });
   }
 
@@ -154,10 +158,7 @@ class EngineEdges {
         (b, m) -> {
           Tensor all = m.empty(s, DType.F64).copyFrom(normal(DType.F64, 7, 24 * 512, 1, 2));
           Tensor x = all.batch(512 - 17, 512);
-          Tensor y = m.empty(x.shape(), DType.F64);
-          Saved saved = Saved.empty(m, x.shape(), DType.F64, false);
-          b.norm().forward(x, Affine.NONE, 1e-5, Activation.NONE, null, saved, y);
-          return List.of(y);
+          return List.of(normalized(b, m, x, 1e-5));
         });
   }
 
@@ -179,10 +180,7 @@ class EngineEdges {
           (b, m) -> {
             Tensor x =
                 filled(m, s, DType.F32, i -> channels.get(i % width).applyAsDouble(i / width));
-            Tensor y = m.empty(s, DType.F32);
-            Saved saved = Saved.empty(m, s, DType.F32, false);
-            b.norm().forward(x, Affine.NONE, 0, Activation.NONE, null, saved, y);
-            return List.of(y);
+            return List.of(normalized(b, m, x, 0));
           });
     }
   }
