@@ -200,6 +200,11 @@ class CudaNormTest {
         tests(Build.PLAIN, EngineNorm.class, "-Dshapes=513x2x256,905x1x256,large"));
   }
 
+  @TestFactory
+  Stream<DynamicTest> besideTheStraightWay() throws Exception {
+    return tests(Build.CHECKED, EngineSinglePass.class);
+  }
+
   private static List<String> planesAtBorders(Kind kind, DType t) {
     return Stream.of(Direction.values())
         .flatMapToLong(d -> LongStream.of(aroundIt(SinglePassPlanes.capacity(kind, d))))

@@ -81,7 +81,7 @@ final class OnEmulator {
                 }
               }));
     }
-    if (tests.isEmpty()) {
+    if (tests.isEmpty() && !Emulator.NOTES) {
       throw new AssertionError("no tests in " + classes + ":\n" + output);
     }
     return tests.stream();
