@@ -24,7 +24,7 @@ struct Copy {
   size_t bytes;
 };
 
-std::deque<Copy> under_way;
+std::deque<Copy>& under_way = *new std::deque<Copy>;
 std::mt19937_64 dice;
 
 // The running block's mbarrier, or what a peer has there.

@@ -47,7 +47,7 @@ struct Handle {
 };
 
 std::mutex mutex;
-std::set<Handle*> handles;
+std::set<Handle*>& handles = *new std::set<Handle*>;
 
 bool known(Handle* h) {
   const std::lock_guard<std::mutex> lock(mutex);

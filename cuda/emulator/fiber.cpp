@@ -8,7 +8,7 @@
 
 namespace emulator {
 
-static std::vector<Stack> free_stacks;
+static std::vector<Stack>& free_stacks = *new std::vector<Stack>;
 
 Stack take_stack() {
   constexpr size_t kGuard = 4096;

@@ -19,13 +19,13 @@ Thread* running;
 const Launch* launched;
 
 std::vector<Entry>& entries() {
-  static std::vector<Entry> all;
+  static std::vector<Entry>& all = *new std::vector<Entry>;
   return all;
 }
 
 namespace {
 
-std::string text;
+std::string& text = *new std::string;
 bool faulted;
 Fiber scheduler;
 std::mt19937_64 dice;
@@ -61,9 +61,9 @@ class ReadyThreads {
  private:
   std::deque<Thread*> threads_;
 };
-ReadyThreads ready;
+ReadyThreads& ready = *new ReadyThreads;
 
-std::vector<std::unique_ptr<Cluster>> resident;
+auto& resident = *new std::vector<std::unique_ptr<Cluster>>;
 
 void run_thread() {
   launched->entry->call(launched->parameters);

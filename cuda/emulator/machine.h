@@ -3,6 +3,9 @@
 // All threads of all resident blocks take turns on the calling OS thread. Who goes on is chosen
 // wherever a thread waits, at atomics, fences and volatile accesses and, with checks, at every k-th
 // access to memory; the choice is a function of the schedule's seed alone.
+//
+// What lives as long as the process is never destroyed: a JVM that is told to end calls exit()
+// while other threads are still in a kernel.
 #pragma once
 
 #include <stddef.h>

@@ -34,7 +34,7 @@ size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 char* arena;
 size_t arena_used;
-std::map<const char*, std::unique_ptr<Region>> regions;
+auto& regions = *new std::map<const char*, std::unique_ptr<Region>>;
 size_t live_count;
 
 // Kernels walk through few allocations at a time: the map is asked once for a page.
