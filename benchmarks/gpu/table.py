@@ -1,13 +1,16 @@
 """Our times beside the peers' and the goals as markdown: table.py FOLDER, as benchmarks/gpu/run fills it.
 
 Reads ours.json (of GpuNorm), ours-base.json and ours-tuned.json (the same without single-pass
-kernels, and autotuned), peers.json (of gpu_norm.py), training.json, peers-training.json and ncu.csv;
-what is missing is left out. `of limit` is GB/s over that of PyTorch's copy (forward, infer) or addition
-into a third tensor (backward, residual) of the same size; without them over our own copy.
+kernels, and autotuned), bench.json (of `fusednorm bench --json`), peers.json and peers-compile.json
+(of gpu_norm.py), training.json, peers-training.json and ncu.csv; what is missing is left out. What one
+side has measured and the other has not is named, with the reason where a file has one, and so is what
+cannot be read. `of limit` is GB/s over that of PyTorch's copy (forward, infer) or addition into a
+third tensor (backward, residual) of the same size; without them, marked by a star, over our own copy.
 """
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -16,19 +19,63 @@ BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 MEGA = 1e6
 
 
+NO_TIME = "no time left"
+problems = []
+
+
 def load(file):
+    """The document, or an empty one."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {"rows": []}
+        document = json.loads(file.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("it is no object")
+        return document
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        problems.append(f"{file.name} cannot be read: {e}")
+        return {}
 
 
-def timed(document):
+def shape_of(text):
+    """`NCHW:32x64x56x56` of that or of `[32, 64, 56, 56] NCHW`, as Shape.toString writes it."""
+    found = re.fullmatch(r"\[([\d, ]+)\] (\w+)|(\w+):([\dx]+)", text.strip())
+    if not found:
+        raise ValueError(f"no shape: {text}")
+    layout = found[2] or found[3]
+    extents = re.findall(r"\d+", found[1] or found[4])
+    if len(extents) != {"NC": 2, "NCHW": 4, "NHWC": 4}.get(layout.upper()):
+        raise ValueError(f"no shape: {text}")
+    return f"{layout.upper()}:{'x'.join(extents)}"
+
+
+def rows_of(file):
+    """Its measurements, their shapes and types as this script writes them."""
+    document = load(file)
+    rows = list(document.get("rows") or [])
+    for result in document.get("results") or []:  # of bench
+        same = dict(peer="bench", shape=result.get("shape"), dtype=document.get("dtype"))
+        rows += [dict(operation, **same) for operation in result.get("operations") or []]
+    known = []
+    for i, r in enumerate(rows):
+        try:
+            dtype = r["dtype"].upper()
+            if dtype not in BYTES:
+                raise ValueError(f"no type: {dtype}")
+            operation = r.get("operation", "all")
+            if not (r.get("seconds") or r.get("error")):
+                raise ValueError("neither a time nor an error")
+            row = dict(r, shape=shape_of(r["shape"]), dtype=dtype, operation=operation)
+            known.append(dict(row, peer=r["peer"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            problems.append(f"{file.name}, row {i} is not understood: {e!r}")
+    return known
+
+
+def timed(rows):
     """(shape, type, operation, peer) to row, of those that have a time."""
     return {
-        (r["shape"], r["dtype"], r["operation"], r["peer"]): r
-        for r in document["rows"]
-        if r.get("seconds")
+        (r["shape"], r["dtype"], r["operation"], r["peer"]): r for r in rows if r.get("seconds")
     }
 
 
@@ -50,13 +97,13 @@ def channels(shape):
 
 
 def limit_of(times, shape, dtype, operation):
-    """Seconds of the copy or addition that an operation is held against."""
+    """Seconds of the copy or addition that an operation is held against; whether it is our copy."""
     kind, moves = ("add", 3) if operation.startswith(READS_TWO) else ("copy", 2)
     theirs = times.get((shape, dtype, kind, "limit"))
     if theirs:
-        return theirs["seconds"]
+        return theirs["seconds"], False
     copy = times.get((shape, dtype, "copy", "fusednorm"))
-    return copy["seconds"] * moves / 2 if copy else None
+    return (copy["seconds"] * moves / 2, True) if copy else (None, False)
 
 
 def goals():
@@ -100,6 +147,7 @@ def print_goals(times):
     print("\n## Goals\n")
     print("Ratios of speeds, ours over theirs.\n")
     print("| goal | required | least | median | cases | |\n| --- | --- | --- | --- | --- | --- |")
+    over_ours = set()
     for text, required, peer, operation, counts in goals():
         ratios = []
         for (shape, dtype, op, who), row in times.items():
@@ -107,7 +155,9 @@ def print_goals(times):
                 continue
             other = times.get((shape, dtype, op, peer), {}).get("seconds")
             if peer == "limit":
-                other = limit_of(times, shape, dtype, op)
+                other, own = limit_of(times, shape, dtype, op)
+                if own:
+                    over_ours.add(f"{shape} {dtype}")
             if other:
                 ratios.append(other / row["seconds"])
         ratios.sort()
@@ -118,28 +168,42 @@ def print_goals(times):
         else:
             cells += ["", "", "0", "not measured"]
         print("| " + " | ".join(cells) + " |")
+    if over_ours:
+        told = ", ".join(sorted(over_ours))
+        print(f"\nWithout PyTorch's copy and addition, held against our own copy: {told}.")
 
 
-def print_speeds(times, base, tuned):
-    peers = sorted({key[3] for key in times} - {"limit", "fusednorm"})
-    keys = [k[:3] for k in times if k[3] == "fusednorm"] or sorted({k[:3] for k in times})
-    keys = [k for k in keys if k[2] not in ("copy", "add")]
+def operations_of(times):
+    """(shape, type, operation) of everything that somebody has timed, in the order of ours."""
+    ours_first = sorted(times, key=lambda k: k[3] != "fusednorm")
+    keys = dict.fromkeys(k[:3] for k in ours_first if k[3] != "limit")
+    return [k for k in keys if k[2] not in ("copy", "add")]
+
+
+def peers_of(times):
+    return sorted({key[3] for key in times} - {"limit", "fusednorm", "bench"})
+
+
+def print_speeds(times, others):
+    peers = peers_of(times)
+    others = {name: times for name, times in others.items() if times}
     print("\n## Speed\n")
     print("Times in microseconds; in brackets theirs over ours. `model` is the time predicted.\n")
     head = ["shape", "type", "operation", "kernel", "fusednorm", "of limit", "model"]
-    head += ["no single pass", "autotuned", *peers]
+    head += [*others, *peers]
     print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|")
-    for key in keys:
+    for key in operations_of(times):
         row = times.get((*key, "fusednorm"))
         seconds = row and row["seconds"]
-        fastest = limit_of(times, *key)
+        fastest, own = limit_of(times, *key)
+        star = "*" if own else ""
         cells = [*key, ", ".join(row.get("kernels") or []) if row else ""]
         cells.append(microseconds(seconds) if seconds else "")
-        cells.append(f"{100 * fastest / seconds:.0f} %" if seconds and fastest else "")
+        cells.append(f"{100 * fastest / seconds:.0f} %{star}" if seconds and fastest else "")
         model = row and row.get("predictedSeconds")
         cells.append(microseconds(model) if model else "")
-        for other in (base, tuned):
-            same = other.get((*key, "fusednorm"))
+        for other in others.values():
+            same = other.get(key)
             cells.append(microseconds(same["seconds"]) if same else "")
         for peer in peers:
             other = times.get((*key, peer), {}).get("seconds")
@@ -148,13 +212,47 @@ def print_speeds(times, base, tuned):
         print("| " + " | ".join(cells) + " |")
 
 
+def listed(pairs):
+    """`NC:8x4 F32 BF16; NC:80x4 F32` of (shape, type) pairs."""
+    types = {}
+    for shape, dtype in pairs:
+        if dtype not in types.setdefault(shape, []):
+            types[shape].append(dtype)
+    return "; ".join(f"{shape} {' '.join(t)}" for shape, t in types.items())
+
+
+def print_partners(times):
+    """What cannot be compared."""
+    peers = peers_of(times)
+    if not any(k[3] == "fusednorm" for k in times):
+        print("\nNothing of ours was timed: there is nothing to set the peers beside.")
+        return
+    if not peers:
+        print("\nNo peer was timed: there is nothing to set ours beside.")
+        return
+    alone = {}
+    for key in operations_of(times):
+        have = {p for p in ["fusednorm", *peers] if (*key, p) in times}
+        if have and ("fusednorm" not in have or have == {"fusednorm"}):
+            who = "fusednorm" if "fusednorm" in have else ", ".join(sorted(have))
+            alone.setdefault((who, key[2]), []).append(key[:2])
+    if alone:
+        print("\n## Without a partner\n")
+        for (who, operation), pairs in alone.items():
+            print(f"- {operation}, timed by {who} alone: {listed(pairs)}")
+
+
 def print_errors(rows):
+    late = {}
     for r in rows:
-        if "error" in r and "no time left" not in r["error"]:
-            print(f"\n{r['peer']}, {r['shape']} {r['dtype']}: {r['error']}")
-    late = sum("no time left" in r.get("error", "") for r in rows)
-    if late:
-        print(f"\n{late} measurements had no time.")
+        error = r.get("error")
+        if error and NO_TIME in error:
+            late.setdefault(r["peer"], []).append((r["shape"], r["dtype"]))
+        elif error:
+            what = "" if r["operation"] == "all" else " " + r["operation"]
+            print(f"\n{r['peer']}, {r['shape']} {r['dtype']}{what}: {error}")
+    for peer, pairs in late.items():
+        print(f"\nNo time was left for {peer}: {listed(pairs)}.")
 
 
 def print_training(rows):
@@ -180,6 +278,7 @@ def print_profile(file):
         launch = launches.setdefault(r["ID"], dict(kernel=r["Kernel Name"]))
         launch[r["Metric Name"]] = r["Metric Value"].replace(",", "")
     if not launches:
+        print("\nncu.csv has no launch.")
         return
     print("\n## Profile\n\n| kernel | MB of memory | L2 hits | warps at work |")
     print("| --- | --- | --- | --- |")
@@ -192,14 +291,30 @@ def print_profile(file):
 
 def main():
     folder = Path(sys.argv[1])
-    rows = load(folder / "ours.json")["rows"] + load(folder / "peers.json")["rows"]
-    times = timed({"rows": rows})
+    names = "ours.json", "peers.json", "peers-compile.json"
+    rows = sum((rows_of(folder / n) for n in names), [])
+    gpus = {(load(folder / n).get("info") or {}).get("gpu") for n in names} - {None}
+    if len(gpus) > 1:
+        problems.append(f"times of several GPUs are set beside each other: {', '.join(sorted(gpus))}")
+    others = {
+        title: {k[:3]: row for k, row in timed(rows_of(folder / f"{file}.json")).items()}
+        for title, file in (
+            ("no single pass", "ours-base"),
+            ("autotuned", "ours-tuned"),
+            ("bench", "bench"),
+        )
+    }
+    training = [load(folder / f).get("rows") or [] for f in ("training.json", "peers-training.json")]
+    for problem in dict.fromkeys(problems):
+        print(f"\n**{problem}**")
+    times = timed(rows)
+    for key, row in others["bench"].items():
+        times.setdefault((*key, "fusednorm"), dict(row, kernels=["(bench)"]))
     if times:
         print_goals(times)
-        base, tuned = (timed(load(folder / f"ours-{n}.json")) for n in ("base", "tuned"))
-        print_speeds(times, base, tuned)
+        print_speeds(times, others)
+        print_partners(times)
     print_errors(rows)
-    training = [load(folder / f)["rows"] for f in ("training.json", "peers-training.json")]
     print_training(sum(training, []))
     print_profile(folder / "ncu.csv")
 

@@ -2,6 +2,7 @@
 torch.compile, and the copy and the addition that are the limit.
 
 usage: gpu_norm.py RESULT.json --shape NCHW:32x64x56x56 ... [--dtype F32 ...] [--seconds S]
+                   [--compiled]
 
 Shapes have their extents in memory order; NC, NCHW and NHWC are known. Operations have the names of
 `fusednorm bench`, and GB/s counts the same least bytes: twice the data for forward and inference,
@@ -10,13 +11,17 @@ three times for backward, once more for a residual.
 Every call goes through several sets of operands in turn, more than four times the L2 cache. They
 are captured into a CUDA graph; a time is the median of its replays, by CUDA events, over the number
 of sets. `eager` is the same without a graph, with what Python and PyTorch cost. What a peer cannot
-do is in the result with its error, and so is what there was no time for.
+do is in the result with its error, and so is what there was no time for. torch.compile takes seconds
+for each of them and so comes by itself, with --compiled.
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
+
+STARTED = time.time()  # importing PyTorch takes its part of the time
 
 import torch
 import torch.nn.functional as F
@@ -188,7 +193,6 @@ def median_time(stream, functions):
 class Measurement:
     def __init__(self, args):
         self.args = args
-        self.started = time.time()
         self.device = torch.cuda.get_device_properties(0)
         # One for everything: a gradient runs on the stream of its forward.
         self.stream = torch.cuda.Stream()
@@ -207,8 +211,6 @@ class Measurement:
         row = dict(peer=peer, shape=shape.text, dtype=dtype, operation=operation)
         row["bytes"] = moved * data
         try:
-            if time.time() - self.started > self.args.seconds:
-                raise TimeoutError("no time left")
             functions = [
                 maker([shape.random(TYPES[dtype]) for _ in range(tensors)])
                 for _ in range(self.sets(moved * data))
@@ -226,17 +228,32 @@ class Measurement:
         print(shape.text, dtype, operation, peer, row.get("error", speed), flush=True)
         self.write()
 
+    def late(self, shape, dtype, peer):
+        """Whether no more is to be begun; then the result says what is missing."""
+        if time.time() - STARTED <= self.args.seconds:
+            return False
+        row = dict(peer=peer, shape=shape.text, dtype=dtype, operation="all")
+        self.rows.append(dict(row, error="no time left"))
+        print(shape.text, dtype, "all", peer, "no time left", flush=True)
+        self.write()
+        return True
+
     def limits(self, shape, dtype):
+        if self.late(shape, dtype, "limit"):
+            return
         copy = lambda t: lambda: t[1].copy_(t[0])
         add = lambda t: lambda: torch.add(t[0], t[1], out=t[2])
         self.measure(shape, dtype, "limit", "copy", 2, 2, copy)
         self.measure(shape, dtype, "limit", "add", 3, 3, add)
 
     def peer(self, kind, operations, shape, dtype):
+        if self.late(shape, dtype, kind.name):
+            return
         try:
             peer = kind(shape, TYPES[dtype])
         except ValueError as e:
-            self.rows.append(dict(peer=kind.name, shape=shape.text, dtype=dtype, error=str(e)))
+            row = dict(peer=kind.name, shape=shape.text, dtype=dtype, operation="all")
+            self.rows.append(dict(row, error=str(e)))
             return
         for operation, function, tensors, moved in operations:
             maker = lambda t, f=getattr(peer, function): f(*reversed(t))
@@ -250,16 +267,18 @@ class Measurement:
             cuda=torch.version.cuda,
             cudnn=torch.backends.cudnn.version(),
         )
-        with open(self.args.result, "w") as file:
+        part = self.args.result + ".tmp"
+        with open(part, "w") as file:
             json.dump(dict(info=info, rows=self.rows), file, indent=1)
+        os.replace(part, self.args.result)
 
 
-def check():
+def check(kinds):
     """That the functions are called as they are meant: against F64."""
     for text in "NCHW:8x24x10x10", "NHWC:8x10x10x24":
         shape = Shape(text)
         x = shape.random(torch.float32) + 0.7
-        for kind in Native, Cudnn, Compiled:
+        for kind in kinds:
             peer = kind(shape, torch.float32)
             v = (1, -1, 1, 1)
             xhat = F.batch_norm(x.double(), None, None, None, None, True, MOMENTUM, EPS)
@@ -278,22 +297,23 @@ def main():
     parser.add_argument("--shape", action="append", required=True, type=Shape)
     parser.add_argument("--dtype", action="append", choices=list(TYPES))
     parser.add_argument("--seconds", type=float, default=480, help="start nothing after so long")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile, and nothing else")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("PyTorch sees no GPU")
     torch.manual_seed(0)
-    check()
+    check([Compiled] if args.compiled else [Native, Cudnn])
     run = Measurement(args)
     run.write()
     types = args.dtype or ["F32"]
     for shape in args.shape:
         for dtype in types:
+            if args.compiled:
+                run.peer(Compiled, COMPILED, shape, dtype)
+                continue
             run.limits(shape, dtype)
             run.peer(Native, OPERATIONS, shape, dtype)
             run.peer(Cudnn, OPERATIONS, shape, dtype)
-    for shape in args.shape:  # last: compiling takes seconds each
-        for dtype in types:
-            run.peer(Compiled, COMPILED, shape, dtype)
 
 
 if __name__ == "__main__":

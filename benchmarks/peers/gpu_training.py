@@ -13,6 +13,7 @@ the result with its error.
 
 import argparse
 import json
+import os
 import statistics
 import time
 
@@ -192,8 +193,8 @@ def main():
             ("ResNet-50 layers", t, args.batch, lambda t=t: Layers(args.batch, args.image, TYPES[t]))
         )
     rows = []
-    for network, dtype, batch, make in kinds:
-        for mode, of in MODES.items():
+    for mode, of in MODES.items():  # the slow to compile last
+        for network, dtype, batch, make in kinds:
             row = dict(peer="PyTorch", network=network, dtype=dtype, mode=mode, batch=batch)
             try:
                 net = make()
@@ -213,8 +214,9 @@ def main():
             rows.append(row)
             told = row.get("error") or f"{row['stepsPerSecond']:.1f} steps/s"
             print(network, dtype, mode, told, flush=True)
-            with open(args.result, "w") as file:
+            with open(args.result + ".tmp", "w") as file:
                 json.dump(dict(torch=torch.__version__, rows=rows), file, indent=1)
+            os.replace(args.result + ".tmp", args.result)
 
 
 if __name__ == "__main__":

@@ -74,16 +74,22 @@ public final class GpuTraining {
     String backend = args[2];
     int batch = Integer.parseInt(args[3]);
     int side = Integer.parseInt(args[4]);
+    Path result = Path.of(args[0]);
     List<Row> rows = new ArrayList<>();
     String paper = "paper's network";
     rows.add(row(paper, "F32", Figure1.BATCH, () -> paper(backend, seconds)));
+    write(result, rows);
     for (String type : args[5].split(",")) {
       DType t = DType.valueOf(type);
       rows.add(
           row("ResNet-50 layers", type, batch, () -> layers(backend, batch, side, t, seconds)));
+      write(result, rows);
     }
+  }
+
+  /** After each row: who is ended for lack of time keeps those before. */
+  private static void write(Path result, List<Row> rows) throws IOException {
     String json = new GsonBuilder().setPrettyPrinting().create().toJson(Map.of("rows", rows));
-    Path result = Path.of(args[0]);
     Path part = result.resolveSibling("." + result.getFileName() + ".tmp");
     Files.writeString(part, json + "\n");
     Files.move(part, result, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);

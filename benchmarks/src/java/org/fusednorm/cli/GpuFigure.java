@@ -41,8 +41,8 @@ import org.jfree.data.xy.XYSeriesCollection;
  * second over those bytes, a point for each shape and type, and the copy of as many bytes as a line
  * (backward: an addition into a third tensor, where it was measured).
  *
- * <p>{@code GpuFigure FOLDER} reads ours.json and peers.json there and writes roofline.svg, which
- * needs no font of the machine.
+ * <p>{@code GpuFigure FOLDER} reads ours.json, peers.json and peers-compile.json there and writes
+ * roofline.svg, which needs no font of the machine.
  */
 public final class GpuFigure {
   private static final int WIDTH = 1000;
@@ -97,6 +97,7 @@ public final class GpuFigure {
     List<Row> rows = new ArrayList<>();
     String gpu = read(folder.resolve("ours.json"), rows, "a GPU");
     gpu = read(folder.resolve("peers.json"), rows, gpu);
+    gpu = read(folder.resolve("peers-compile.json"), rows, gpu);
     if (rows.isEmpty()) {
       throw new IOException(folder + " has no ours.json or peers.json with times");
     }

@@ -20,10 +20,10 @@ import org.fusednorm.Shape;
  * poisoned before the replay that is checked.
  *
  * <p>{@code GpuNorm RESULT.json SECONDS TYPE,TYPE SHAPE...}, shapes as {@code NCHW:32x64x56x56};
- * writes rows like those of the peers, with the prediction of {@link CudaPlan} beside each time.
- * Nothing new is started after so many seconds. Further settings are fusednorm's own, such as
- * {@code -Dfusednorm.autotune=true}; for a profiler {@code -Dfusednorm.bench.once=true} calls each
- * operation once and times nothing.
+ * writes rows like those of the peers, in their order, with the prediction of {@link CudaPlan}
+ * beside each time. Nothing new is started after so many seconds. Further settings are fusednorm's
+ * own, such as {@code -Dfusednorm.autotune=true}; for a profiler {@code
+ * -Dfusednorm.bench.once=true} calls each operation once and times nothing.
  */
 public final class GpuNorm {
   private GpuNorm() {}
@@ -60,8 +60,8 @@ public final class GpuNorm {
     CudaImage image = CudaImage.load().orElseThrow();
     try (GpuClock clock = new GpuClock(gpu)) {
       Backend backend = clock.backend();
-      for (String type : args[2].split(",")) {
-        for (int i = 3; i < args.length; i++) {
+      for (int i = 3; i < args.length; i++) {
+        for (String type : args[2].split(",")) {
           Shape shape = shape(args[i]);
           DType t = DType.valueOf(type);
           if (System.nanoTime() > end) {

@@ -48,7 +48,7 @@ class GpuMeasurementTest {
   @Test
   void everyOperationIsCheckedAndTimed() throws Exception {
     List<JsonObject> rows =
-        rows(Norm.class, "100 F32,BF16 NCHW:4x3x4x4 NHWC:2x3x3x8 NC:40x13 NCHW:2x5x7x7");
+        rows(Norm.class, "1000 F32,BF16 NCHW:4x3x4x4 NHWC:2x3x3x8 NC:40x13 NCHW:2x5x7x7");
     assertEquals(2 * 4 * GpuNormWork.OPERATIONS.size(), rows.size());
     for (JsonObject r : rows) {
       assertFalse(r.has("error"), r::toString);
