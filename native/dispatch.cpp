@@ -98,10 +98,10 @@ ENTRY(activationGradient)
 }
 
 ENTRY(gatherBytes)
-(JNIEnv*, jclass, jint isa, jlong table, jlong rows, jlong out, jlong columns, jdouble scale,
- jlong from, jlong to) {
+(JNIEnv*, jclass, jint isa, jlong table, jlong rows, jlong out, jlong count, jlong columns,
+ jdouble scale, jlong from, jlong to) {
   kKernels[isa]->gather_bytes({pointer<const uint8_t>(table), pointer<const int64_t>(rows),
-                               pointer<float>(out), columns, scale},
+                               pointer<float>(out), count, columns, scale},
                               from, to);
 }
 

@@ -71,6 +71,7 @@ struct Gather {
   const uint8_t* table;
   const int64_t* rows;
   float* out;
+  int64_t count;  // of rows
   int64_t columns;
   double scale;
 };

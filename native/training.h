@@ -22,16 +22,19 @@ INLINE double double_of(int64_t bits) {
 }
 
 // out[i, :] = scale table[rows[i], :]. Rows lie anywhere in memory, so those that come next are
-// asked for ahead.
+// asked for ahead, those behind the range too: whoever converts them is likely to be this thread.
 void gather_bytes(const fusednorm::Gather& g, int64_t from, int64_t to) {
-  constexpr int64_t kAhead = 4;
+  constexpr int64_t kAhead = 6;
   constexpr int64_t kCacheLine = 64;
   const double scale = g.scale;
+  const auto ask_for = [&](int64_t i) {
+    if (i >= g.count) return;
+    const uint8_t* row = g.table + g.rows[i] * g.columns;
+    for (int64_t j = 0; j < g.columns; j += kCacheLine) __builtin_prefetch(row + j);
+  };
+  for (int64_t i = from; i < from + kAhead; ++i) ask_for(i);
   for (int64_t i = from; i < to; ++i) {
-    if (i + kAhead < to) {
-      const uint8_t* next = g.table + g.rows[i + kAhead] * g.columns;
-      for (int64_t j = 0; j < g.columns; j += kCacheLine) __builtin_prefetch(next + j);
-    }
+    ask_for(i + kAhead);
     const uint8_t* in = g.table + g.rows[i] * g.columns;
     float* __restrict out = g.out + i * g.columns;
     for (int64_t j = 0; j < g.columns; ++j) out[j] = (float)(in[j] * scale);

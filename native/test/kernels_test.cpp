@@ -407,7 +407,7 @@ void test_training(const Kernels& kernels, bool at_end) {
     const int64_t order[3] = {2, 0, 1};
     memcpy(rows.data(), order, sizeof order);
     kernels.gather_bytes({(const uint8_t*)table.data(), (const int64_t*)rows.data(),
-                          (float*)out.data(), n, 1.0 / 255},
+                          (float*)out.data(), 3, n, 1.0 / 255},
                          0, 3);
     for (int64_t i = 0; i < 3 * n; ++i) {
       const uint8_t byte = (uint8_t)table.data()[order[i / n] * n + i % n];

@@ -157,6 +157,15 @@ public interface Engine extends AutoCloseable {
   /** See {@link MathOps#matmul}. */
   void matmul(Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w);
 
+  /** See {@link MathOps#denseGradients}; {@code dx} may be null. */
+  default void denseGradients(
+      Tensor dy, Tensor x, Tensor weight, Tensor dweight, Write w, Tensor dx) {
+    matmul(dy, true, x, false, dweight, w);
+    if (dx != null) {
+      matmul(dy, false, weight, false, dx, Write.SET);
+    }
+  }
+
   /** See {@link MathOps#addBias}. */
   void addBias(Tensor x, Tensor bias, Tensor y);
 
@@ -175,7 +184,7 @@ public interface Engine extends AutoCloseable {
   /** See {@link MathOps#correct}. */
   void correct(Tensor logits, Tensor labels, Tensor count, Write w);
 
-  /** See {@link MathOps#sgd}; velocity, momentum and weightDecay may be null. */
+  /** As {@link MathOps} says; velocity, momentum and weightDecay may be null. */
   void sgd(
       Tensor value,
       Tensor gradient,
@@ -183,6 +192,20 @@ public interface Engine extends AutoCloseable {
       Scalar learningRate,
       Scalar momentum,
       Scalar weightDecay);
+
+  /** The same for all of {@code parameters}; velocities may be null. */
+  default void sgd(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    for (int i = 0; i < parameters.size(); i++) {
+      Parameter p = parameters.get(i);
+      Tensor velocity = velocities == null ? null : velocities.get(i);
+      sgd(p.value(), p.gradient(), velocity, learningRate, momentum, weightDecay);
+    }
+  }
 
   /** See {@link MathOps#gather}. */
   void gather(Tensor table, Tensor rows, double scale, Tensor out);

@@ -1,5 +1,7 @@
 package org.fusednorm;
 
+import java.util.List;
+
 /**
  * The small set of operations that a training step needs beside normalization. Matrices are
  * row-major tensors of two dimensions (any shape with a batch counts as [batch, rest]). Types: F32
@@ -10,6 +12,19 @@ package org.fusednorm;
 public interface MathOps {
   /** c = op(a) op(b), or c += op(a) op(b); op transposes or not. */
   void matmul(Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w);
+
+  /**
+   * The gradients of y = x W^T, a dense layer's: dweight = dy^T x, or added to it, and dx = dy W.
+   * Faster than the two products one after the other where each is small.
+   *
+   * @param dy [batch, out]
+   * @param x [batch, in]
+   * @param weight W, [out, in]
+   * @param dweight [out, in]
+   * @param w for {@code dweight}
+   * @param dx [batch, in]; null where the input needs no gradient
+   */
+  void denseGradients(Tensor dy, Tensor x, Tensor weight, Tensor dweight, Write w, Tensor dx);
 
   /** y[i, j] = x[i, j] + bias[j]. */
   void addBias(Tensor x, Tensor bias, Tensor y);
@@ -51,6 +66,20 @@ public interface MathOps {
       Tensor value,
       Tensor gradient,
       Tensor velocity,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay);
+
+  /**
+   * The same for many parameters with common rates, faster than one after the other: most of a
+   * network's parameters are small.
+   *
+   * @param parameters of any floating types; none may overlap another
+   * @param velocities one for each parameter, in their order; null for plain descent
+   */
+  void sgd(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
       Scalar learningRate,
       Scalar momentum,
       Scalar weightDecay);

@@ -1,5 +1,8 @@
 package org.fusednorm;
 
+import java.util.ArrayList;
+import java.util.List;
+
 /** Validates and records the verbs of {@link MathOps}. */
 final class Maths implements MathOps {
   private final Backend backend;
@@ -44,6 +47,53 @@ final class Maths implements MathOps {
       engine().matmul(a, transposeA, b, transposeB, c, w);
       if (backend.isRecording()) {
         backend.keep("matmul", () -> engine().matmul(a, transposeA, b, transposeB, c, w), a, b, c);
+      }
+    } finally {
+      backend.leave(stamp);
+    }
+  }
+
+  @Override
+  public void denseGradients(
+      Tensor dy, Tensor x, Tensor weight, Tensor dweight, Write w, Tensor dx) {
+    long stamp = backend.enter();
+    try {
+      Check.present("write", w);
+      computed("dy", dy);
+      operand("x", x, dy);
+      operand("weight", weight, dy);
+      operand("dweight", dweight, dy);
+      Check.same("dweight", dweight, "weight", weight);
+      if (rows(x) != rows(dy) || columns(dy) != rows(weight) || columns(x) != columns(weight)) {
+        throw new IllegalArgumentException(
+            "dy " + dy + " and x " + x + " do not fit weight " + weight);
+      }
+      long longest = Math.max(Math.max(rows(x), columns(x)), columns(dy));
+      if (longest > Integer.MAX_VALUE) {
+        throw new IllegalArgumentException(
+            "gradients of " + dy + " and " + x + ": a side is over 2^31 - 1");
+      }
+      Check.apart("dweight", dweight, "dy", dy);
+      Check.apart("dweight", dweight, "x", x);
+      Check.apart("dweight", dweight, "weight", weight);
+      if (dx != null) {
+        operand("dx", dx, dy);
+        Check.same("dx", dx, "x", x);
+        Check.apart("dx", dx, "dy", dy);
+        Check.apart("dx", dx, "x", x);
+        Check.apart("dx", dx, "weight", weight);
+        Check.apart("dx", dx, "dweight", dweight);
+      }
+      engine().denseGradients(dy, x, weight, dweight, w, dx);
+      if (backend.isRecording()) {
+        backend.keep(
+            "dense.gradients",
+            () -> engine().denseGradients(dy, x, weight, dweight, w, dx),
+            dy,
+            x,
+            weight,
+            dweight,
+            dx);
       }
     } finally {
       backend.leave(stamp);
@@ -187,26 +237,8 @@ final class Maths implements MathOps {
       Scalar weightDecay) {
     long stamp = backend.enter();
     try {
-      computed("value", value);
-      operand("gradient", gradient, value);
-      Check.same("gradient", gradient, "value", value);
-      Check.apart("value", value, "gradient", gradient);
-      if ((velocity == null) != (momentum == null)) {
-        throw new IllegalArgumentException("velocity and momentum come together or not at all");
-      }
-      if (velocity != null) {
-        operand("velocity", velocity, value);
-        Check.same("velocity", velocity, "value", value);
-        Check.apart("velocity", velocity, "value", value);
-        Check.apart("velocity", velocity, "gradient", gradient);
-      }
-      scalar("learning rate", learningRate);
-      if (momentum != null) {
-        scalar("momentum", momentum);
-      }
-      if (weightDecay != null) {
-        scalar("weight decay", weightDecay);
-      }
+      descent(value, gradient, velocity, momentum);
+      rates(learningRate, momentum, weightDecay);
       engine().sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
       if (backend.isRecording()) {
         backend.keep(
@@ -221,6 +253,116 @@ final class Maths implements MathOps {
       }
     } finally {
       backend.leave(stamp);
+    }
+  }
+
+  @Override
+  public void sgd(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    long stamp = backend.enter();
+    try {
+      Check.present("parameters", parameters);
+      if (velocities != null && velocities.size() != parameters.size()) {
+        throw new IllegalArgumentException(
+            velocities.size() + " velocities for " + parameters.size() + " parameters");
+      }
+      for (int i = 0; i < parameters.size(); i++) {
+        Parameter p = parameters.get(i);
+        Check.present("parameter", p);
+        try {
+          descent(p.value(), p.gradient(), velocity(velocities, i), momentum);
+        } catch (IllegalArgumentException e) {
+          throw new IllegalArgumentException(p.name() + ": " + e.getMessage(), e);
+        }
+        for (int j = 0; j < i; j++) {
+          Parameter q = parameters.get(j);
+          independent(p, velocity(velocities, i), q, velocity(velocities, j));
+          independent(q, velocity(velocities, j), p, velocity(velocities, i));
+        }
+      }
+      rates(learningRate, momentum, weightDecay);
+      engine().sgd(parameters, velocities, learningRate, momentum, weightDecay);
+      if (backend.isRecording()) {
+        keepDescent(parameters, velocities, learningRate, momentum, weightDecay);
+      }
+    } finally {
+      backend.leave(stamp);
+    }
+  }
+
+  private static Tensor velocity(List<Tensor> velocities, int i) {
+    return velocities == null ? null : velocities.get(i);
+  }
+
+  /** What a descent of p writes is none of what that of q reads and writes. */
+  private static void independent(Parameter p, Tensor velocity, Parameter q, Tensor otherVelocity) {
+    apart(p, p.value(), q, q.value());
+    apart(p, p.value(), q, q.gradient());
+    apart(p, p.value(), q, otherVelocity);
+    apart(p, velocity, q, q.gradient());
+    apart(p, velocity, q, otherVelocity);
+  }
+
+  private static void apart(Parameter p, Tensor t, Parameter q, Tensor other) {
+    if (t != null && other != null && t.overlaps(other)) {
+      throw new IllegalArgumentException(
+          t + " of " + p.name() + " overlaps " + other + " of " + q.name() + ": must be apart");
+    }
+  }
+
+  /** The lists may change after this call, the recorded launch does not. */
+  private void keepDescent(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    List<Parameter> own = List.copyOf(parameters);
+    List<Tensor> ownVelocities = velocities == null ? null : List.copyOf(velocities);
+    List<Tensor> used = new ArrayList<>();
+    for (Parameter p : own) {
+      used.add(p.value());
+      used.add(p.gradient());
+    }
+    if (ownVelocities != null) {
+      used.addAll(ownVelocities);
+    }
+    used.add(learningRate.tensor());
+    used.add(momentum == null ? null : momentum.tensor());
+    used.add(weightDecay == null ? null : weightDecay.tensor());
+    backend.keep(
+        "sgd",
+        () -> engine().sgd(own, ownVelocities, learningRate, momentum, weightDecay),
+        used.toArray(new Tensor[0]));
+  }
+
+  private void descent(Tensor value, Tensor gradient, Tensor velocity, Scalar momentum) {
+    computed("value", value);
+    operand("gradient", gradient, value);
+    Check.same("gradient", gradient, "value", value);
+    Check.apart("value", value, "gradient", gradient);
+    if ((velocity == null) != (momentum == null)) {
+      throw new IllegalArgumentException("velocity and momentum come together or not at all");
+    }
+    if (velocity != null) {
+      operand("velocity", velocity, value);
+      Check.same("velocity", velocity, "value", value);
+      Check.apart("velocity", velocity, "value", value);
+      Check.apart("velocity", velocity, "gradient", gradient);
+    }
+  }
+
+  private void rates(Scalar learningRate, Scalar momentum, Scalar weightDecay) {
+    scalar("learning rate", learningRate);
+    if (momentum != null) {
+      scalar("momentum", momentum);
+    }
+    if (weightDecay != null) {
+      scalar("weight decay", weightDecay);
     }
   }
 

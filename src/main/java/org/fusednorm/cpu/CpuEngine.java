@@ -9,6 +9,7 @@ import org.fusednorm.Device;
 import org.fusednorm.Engine;
 import org.fusednorm.Moments;
 import org.fusednorm.Nonlinearity;
+import org.fusednorm.Parameter;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Scalar;
@@ -33,6 +34,7 @@ final class CpuEngine implements Engine {
     final Layout layout = new Layout();
     final NormCall norm;
     final MathCall math;
+    final Descent descent;
     final Gather gather;
     final Product product;
     final MemoryCall memory;
@@ -40,6 +42,7 @@ final class CpuEngine implements Engine {
     Calls(Workers workers, Isa isa, Stores stores) {
       norm = new NormCall(workers, isa, stores);
       math = new MathCall(workers, isa);
+      descent = new Descent(workers, isa);
       gather = new Gather(workers, isa);
       product = new Product(workers);
       memory = new MemoryCall(workers);
@@ -244,6 +247,12 @@ final class CpuEngine implements Engine {
   }
 
   @Override
+  public void denseGradients(
+      Tensor dy, Tensor x, Tensor weight, Tensor dweight, Write w, Tensor dx) {
+    calls.get().product.denseGradients(dy, x, weight, dweight, w, dx);
+  }
+
+  @Override
   public void addBias(Tensor x, Tensor bias, Tensor y) {
     calls.get().math.addBias(x, bias, y);
   }
@@ -281,7 +290,17 @@ final class CpuEngine implements Engine {
       Scalar learningRate,
       Scalar momentum,
       Scalar weightDecay) {
-    calls.get().math.sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
+    calls.get().descent.run(value, gradient, velocity, learningRate, momentum, weightDecay);
+  }
+
+  @Override
+  public void sgd(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    calls.get().descent.run(parameters, velocities, learningRate, momentum, weightDecay);
   }
 
   @Override

@@ -68,7 +68,15 @@ final class Gather extends Job {
     long to = Math.min(rows, from + rowsPerItem);
     if (isa != null && x.type != y.type && y.type == DType.F32) {
       Simd.gatherBytes(
-          isa.ordinal(), x.address(0), numbers.address(0), y.address(0), columns, scale, from, to);
+          isa.ordinal(),
+          x.address(0),
+          numbers.address(0),
+          y.address(0),
+          rows,
+          columns,
+          scale,
+          from,
+          to);
     } else if (x.type != y.type) {
       touch(from, to, s);
       for (long r = from; r < to; r++) {

@@ -3,7 +3,6 @@ package org.fusednorm.cpu;
 import java.util.Arrays;
 import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
-import org.fusednorm.Scalar;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
 import org.fusednorm.host.HostStorage;
@@ -21,7 +20,6 @@ final class MathCall extends Job {
     ADD_BIAS(0.07),
     ACTIVATE(0.23),
     ACTIVATION_GRADIENT(0.07),
-    SGD(0.07),
     SQUARED_NORM(0.2),
     SOFTMAX(2);
 
@@ -48,9 +46,6 @@ final class MathCall extends Job {
   private long columns;
   private long total;
   private long rowsPerItem;
-  private double rate;
-  private double kept;
-  private double decay;
   private double[] part = {};
 
   MathCall(Workers workers, Isa isa) {
@@ -108,27 +103,6 @@ final class MathCall extends Job {
     y.set(to);
     function = f;
     launch(Verb.ACTIVATION_GRADIENT, elementItems(out));
-  }
-
-  void sgd(
-      Tensor value,
-      Tensor gradient,
-      Tensor velocity,
-      Scalar learningRate,
-      Scalar momentum,
-      Scalar weightDecay) {
-    y.set(value);
-    x.set(gradient);
-    z.set(velocity);
-    rate = read(learningRate);
-    kept = momentum == null ? 0 : read(momentum);
-    decay = weightDecay == null ? 0 : read(weightDecay);
-    launch(Verb.SGD, elementItems(value));
-  }
-
-  private static double read(Scalar s) {
-    Tensor t = s.tensor();
-    return ((HostStorage) t.storage()).getDouble(t.byteOffset());
   }
 
   void squaredNorm(Tensor of, Tensor out, Write w) {
@@ -209,17 +183,6 @@ final class MathCall extends Job {
               z.address(from),
               y.address(from),
               end - from);
-      case SGD ->
-          Simd.sgd(
-              set,
-              y.address(0),
-              x.address(0),
-              z.address(0),
-              (float) rate,
-              (float) kept,
-              (float) decay,
-              from,
-              end);
       default -> throw new AssertionError(verb);
     }
   }
@@ -278,17 +241,6 @@ final class MathCall extends Job {
         z.get(e, s.dy, 0, n, null);
         Lanes.activationGradient(function, s.x, s.dy, n);
       }
-      case SGD -> {
-        y.get(e, s.dy, 0, n, null);
-        if (z.isPresent()) {
-          z.get(e, s.other, 0, n, null);
-          Lanes.velocity(s.x, s.dy, s.other, (float) kept, (float) decay, n);
-          z.put(e, s.x, n, null);
-          Lanes.descend(s.x, s.dy, (float) rate, 0, n);
-        } else {
-          Lanes.descend(s.x, s.dy, (float) rate, (float) decay, n);
-        }
-      }
       default -> {
         return Lanes.squares(s.x, n);
       }
@@ -324,22 +276,6 @@ final class MathCall extends Job {
                 case TANH -> w[i] * (1 - v[i] * v[i]);
                 case RELU -> v[i] <= 0 ? 0 : w[i];
               };
-        }
-      }
-      case SGD -> {
-        y.get(e, w, 0, n);
-        for (int i = 0; i < n; i++) {
-          v[i] += decay * w[i];
-        }
-        if (z.isPresent()) {
-          z.get(e, s.otherd, 0, n);
-          for (int i = 0; i < n; i++) {
-            v[i] += kept * s.otherd[i];
-          }
-          z.put(e, v, n);
-        }
-        for (int i = 0; i < n; i++) {
-          v[i] = w[i] - rate * v[i];
         }
       }
       default -> {

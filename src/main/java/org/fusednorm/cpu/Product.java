@@ -40,18 +40,10 @@ final class Product extends Job {
 
   private final Workers workers;
   private final Gemm plain = new Gemm();
-  private boolean transposeA;
-  private boolean transposeB;
-  private boolean add;
-  private boolean byRows;
-  private boolean wide;
-  private int m;
-  private int n;
-  private int k;
-  private int step;
-  private long a;
-  private long b;
-  private long c;
+  private final Matrices first = new Matrices();
+  private final Matrices second = new Matrices();
+  private int firstItems;
+  private int items;
 
   Product(Workers workers) {
     this.workers = workers;
@@ -63,80 +55,140 @@ final class Product extends Job {
         : "plain Java matrix products (" + OpenBlas.missing().cause() + ")";
   }
 
-  void matmul(Tensor ta, boolean transA, Tensor tb, boolean transB, Tensor tc, Write w) {
-    m = Math.toIntExact(MathCall.rows(tc));
-    n = Math.toIntExact(MathCall.columns(tc));
-    k = Math.toIntExact(transA ? MathCall.rows(ta) : MathCall.columns(ta));
-    boolean addressed =
-        ta.storage().address() != 0 && tb.storage().address() != 0 && tc.storage().address() != 0;
-    // BLAS refuses rows of no length.
-    if (k == 0 || !addressed || !OpenBlas.isAvailable()) {
-      plain.a.set(ta);
-      plain.b.set(tb);
-      plain.c.set(tc);
-      workers.run(plain, plain.set(transA, transB, m, n, k, w), (long) m * n * k / PLAIN_PER_NANO);
+  void matmul(Tensor a, boolean transposeA, Tensor b, boolean transposeB, Tensor c, Write w) {
+    if (!first.set(a, transposeA, b, transposeB, c, w)) {
+      plain.a.set(a);
+      plain.b.set(b);
+      plain.c.set(c);
+      int blocks = plain.set(transposeA, transposeB, first.m, first.n, first.k, w);
+      workers.run(plain, blocks, first.multiplications() / PLAIN_PER_NANO);
       return;
     }
-    transposeA = transA;
-    transposeB = transB;
-    add = w == Write.ADD;
-    wide = tc.dtype() == DType.F64;
-    a = ta.storage().address() + ta.byteOffset();
-    b = tb.storage().address() + tb.byteOffset();
-    c = tc.storage().address() + tc.byteOffset();
-    workers.run(this, split(), (long) m * n * k / (wide ? PER_NANO / 2 : PER_NANO));
+    firstItems = first.split();
+    items = firstItems;
+    workers.run(this, items, first.nanos());
   }
 
-  private int split() {
-    if (m == 0 || n == 0) {
-      return 0;
+  /** Both products at once: each alone is hardly worth a second thread where layers are small. */
+  void denseGradients(Tensor dy, Tensor x, Tensor weight, Tensor dweight, Write w, Tensor dx) {
+    if (dx == null
+        || !first.set(dy, true, x, false, dweight, w)
+        || !second.set(dy, false, weight, false, dx, Write.SET)) {
+      matmul(dy, true, x, false, dweight, w);
+      if (dx != null) {
+        matmul(dy, false, weight, false, dx, Write.SET);
+      }
+      return;
     }
-    // A transposed b is rearranged by every part that reads it.
-    byRows = transposeB ? m > 2L * n : m >= n;
-    // Threads get the rows of a gradient whose weights they will change, as those before.
-    if (transposeA && !byRows && m >= 4 * DOZEN && (long) DOZEN * n * k <= UNPACKED) {
-      byRows = true;
-      step = DOZEN;
-      return (int) Layout.ceil(m, step);
-    }
-    int length = byRows ? m : n;
-    long each = (long) (byRows ? n : m) * k;
-    long unpacked = UNPACKED / each / STEP * STEP;
-    if (unpacked >= 2 * STEP) {
-      // Parts that go evenly into two threads and into four; a transposed b is fastest by vectors.
-      boolean vectors = transposeB && !byRows;
-      int even = vectors ? 8 : 4;
-      long parts = Layout.ceil(Layout.ceil(length, unpacked), even) * even;
-      long least = Layout.ceil(vectors ? LEAST_VECTORS : LEAST_WORK, each);
-      long wanted = Math.max(least, Layout.ceil(length, parts));
-      step = multiple(wanted, vectors ? VECTOR : STEP);
+    firstItems = first.split();
+    items = firstItems + second.split();
+    workers.run(this, items, first.nanos() + second.nanos());
+  }
+
+  /** Those of two products alternate, so that each thread has its share of both. */
+  @Override
+  void run(int item, Scratch s) {
+    int ofFirst = (int) ((long) item * firstItems / items);
+    if ((item + 1L) * firstItems / items > ofFirst) {
+      first.multiply(ofFirst, s.blas());
     } else {
-      long parts = Math.min(MOST_PACKED, Math.max(1, length * each / PACKED));
-      step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)), STEP);
+      second.multiply(item - ofFirst, s.blas());
     }
-    return (int) Layout.ceil(length, step);
   }
 
   private static int multiple(long v, int of) {
     return (int) (Layout.ceil(v, of) * of);
   }
 
-  @Override
-  void run(int item, Scratch s) {
-    int from = item * step;
-    long width = wide ? 8 : 4;
-    int lda = transposeA ? m : k;
-    int ldb = transposeB ? k : n;
-    int rows = byRows ? Math.min(step, m - from) : m;
-    int columns = byRows ? n : Math.min(step, n - from);
-    long ai = byRows ? a + (transposeA ? from : (long) from * lda) * width : a;
-    long bj = byRows ? b : b + (transposeB ? (long) from * ldb : from) * width;
-    long ij = c + (byRows ? (long) from * n : from) * width;
-    OpenBlas.Call blas = s.blas();
-    if (wide) {
-      blas.doubles(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
-    } else {
-      blas.floats(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
+  /** One product, c [m, n] = op(a) op(b), cut into parts of some rows or some columns of c. */
+  private static final class Matrices {
+    private boolean transposeA;
+    private boolean transposeB;
+    private boolean add;
+    private boolean byRows;
+    private boolean wide;
+    private int m;
+    private int n;
+    private int k;
+    private int step;
+    private long a;
+    private long b;
+    private long c;
+
+    /** False where OpenBLAS cannot do it. */
+    boolean set(Tensor ta, boolean transA, Tensor tb, boolean transB, Tensor tc, Write w) {
+      m = Math.toIntExact(MathCall.rows(tc));
+      n = Math.toIntExact(MathCall.columns(tc));
+      k = Math.toIntExact(transA ? MathCall.rows(ta) : MathCall.columns(ta));
+      transposeA = transA;
+      transposeB = transB;
+      add = w == Write.ADD;
+      wide = tc.dtype() == DType.F64;
+      a = ta.storage().address() + ta.byteOffset();
+      b = tb.storage().address() + tb.byteOffset();
+      c = tc.storage().address() + tc.byteOffset();
+      boolean addressed =
+          ta.storage().address() != 0 && tb.storage().address() != 0 && tc.storage().address() != 0;
+      // BLAS refuses rows of no length.
+      return k > 0 && addressed && OpenBlas.isAvailable();
+    }
+
+    long multiplications() {
+      return (long) m * n * k;
+    }
+
+    /** What one thread takes, about. */
+    long nanos() {
+      return multiplications() / (wide ? PER_NANO / 2 : PER_NANO);
+    }
+
+    /** Chooses the parts and returns how many there are. */
+    int split() {
+      if (m == 0 || n == 0) {
+        return 0;
+      }
+      // A transposed b is rearranged by every part that reads it.
+      byRows = transposeB ? m > 2L * n : m >= n;
+      // Threads get the rows of a gradient whose weights they will change, as those before.
+      if (transposeA && !byRows && m >= 4 * DOZEN && (long) DOZEN * n * k <= UNPACKED) {
+        byRows = true;
+        step = DOZEN;
+        return (int) Layout.ceil(m, step);
+      }
+      int length = byRows ? m : n;
+      long each = (long) (byRows ? n : m) * k;
+      long unpacked = UNPACKED / each / STEP * STEP;
+      if (unpacked >= 2 * STEP) {
+        // Parts that go evenly into two threads and into four; a transposed b is fastest by
+        // vectors.
+        boolean vectors = transposeB && !byRows;
+        int even = vectors ? 8 : 4;
+        long parts = Layout.ceil(Layout.ceil(length, unpacked), even) * even;
+        long least = Layout.ceil(vectors ? LEAST_VECTORS : LEAST_WORK, each);
+        long wanted = Math.max(least, Layout.ceil(length, parts));
+        step = multiple(wanted, vectors ? VECTOR : STEP);
+      } else {
+        long parts = Math.min(MOST_PACKED, Math.max(1, length * each / PACKED));
+        step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)), STEP);
+      }
+      return (int) Layout.ceil(length, step);
+    }
+
+    void multiply(int part, OpenBlas.Call blas) {
+      int from = part * step;
+      long width = wide ? 8 : 4;
+      int lda = transposeA ? m : k;
+      int ldb = transposeB ? k : n;
+      int rows = byRows ? Math.min(step, m - from) : m;
+      int columns = byRows ? n : Math.min(step, n - from);
+      long ai = byRows ? a + (transposeA ? from : (long) from * lda) * width : a;
+      long bj = byRows ? b : b + (transposeB ? (long) from * ldb : from) * width;
+      long ij = c + (byRows ? (long) from * n : from) * width;
+      if (wide) {
+        blas.doubles(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
+      } else {
+        blas.floats(transposeA, transposeB, rows, columns, k, ai, lda, bj, ldb, add, ij, n);
+      }
     }
   }
 }

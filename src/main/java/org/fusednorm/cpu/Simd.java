@@ -121,9 +121,20 @@ final class Simd {
   /** dx = dy f'(.) over n floats, from y = f(.). */
   static native void activationGradient(int isa, int f, long y, long dy, long dx, long n);
 
-  /** out[i, :] = scale table[rows[i], :], a table of bytes and I64 rows, for from <= i < to. */
+  /**
+   * out[i, :] = scale table[rows[i], :], a table of bytes and {@code count} I64 rows, for from <= i
+   * < to.
+   */
   static native void gatherBytes(
-      int isa, long table, long rows, long out, long columns, double scale, long from, long to);
+      int isa,
+      long table,
+      long rows,
+      long out,
+      long count,
+      long columns,
+      double scale,
+      long from,
+      long to);
 
   /**
    * The sum of the losses of rows from..to-1 of all rows of floats; d is 0 where no gradient is

@@ -127,13 +127,10 @@ public final class Dense implements Layer {
 
     @Override
     void differentiate(Tensor dy, Write w) {
-      math.matmul(dy, true, x, false, weightGradient, w);
       if (bias != null) {
         math.biasGradient(dy, biasGradient, w);
       }
-      if (dx() != null) {
-        math.matmul(dy, false, weight, false, dx(), Write.SET);
-      }
+      math.denseGradients(dy, x, weight, weightGradient, w, dx());
     }
   }
 

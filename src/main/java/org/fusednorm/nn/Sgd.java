@@ -16,25 +16,26 @@ import org.fusednorm.Tensor;
  */
 public final class Sgd implements AutoCloseable {
   private final MathOps math;
-  private final Parameter[] parameters;
-  private final Tensor[] velocities;
+  private final List<Parameter> parameters;
+
+  /** Null without momentum. */
+  private final List<Tensor> velocities;
+
   private final Scalar learningRate;
   private final Scalar momentum;
   private final Scalar weightDecay;
 
   private Sgd(Builder b) {
     math = b.memory.backend().math();
-    parameters = b.parameters.toArray(Parameter[]::new);
-    velocities = new Tensor[parameters.length];
+    parameters = b.parameters;
     learningRate = b.memory.scalar(b.learningRate);
     momentum = b.momentum == null ? null : b.memory.scalar(b.momentum);
     weightDecay = b.weightDecay == null ? null : b.memory.scalar(b.weightDecay);
-    if (momentum != null) {
-      for (int i = 0; i < parameters.length; i++) {
-        Tensor value = parameters[i].value();
-        velocities[i] = b.memory.zeros(value.shape(), value.dtype());
-      }
-    }
+    velocities = momentum == null ? null : zerosLike(parameters, b.memory);
+  }
+
+  private static List<Tensor> zerosLike(List<Parameter> parameters, Memory m) {
+    return parameters.stream().map(p -> m.zeros(p.value().shape(), p.value().dtype())).toList();
   }
 
   /** Descent for {@code parameters}; its own tensors lie in {@code m}. */
@@ -44,10 +45,7 @@ public final class Sgd implements AutoCloseable {
 
   /** Changes all parameters by their gradients. */
   public void step() {
-    for (int i = 0; i < parameters.length; i++) {
-      Parameter p = parameters[i];
-      math.sgd(p.value(), p.gradient(), velocities[i], learningRate, momentum, weightDecay);
-    }
+    math.sgd(parameters, velocities, learningRate, momentum, weightDecay);
   }
 
   /** The learning rate. */
@@ -71,10 +69,8 @@ public final class Sgd implements AutoCloseable {
    */
   public Map<String, Tensor> state() {
     Map<String, Tensor> all = new LinkedHashMap<>();
-    for (int i = 0; i < parameters.length; i++) {
-      if (velocities[i] != null) {
-        all.put(parameters[i].name() + ".momentum_buffer", velocities[i]);
-      }
+    for (int i = 0; velocities != null && i < parameters.size(); i++) {
+      all.put(parameters.get(i).name() + ".momentum_buffer", velocities.get(i));
     }
     return all;
   }
@@ -82,10 +78,8 @@ public final class Sgd implements AutoCloseable {
   /** Frees velocities and numbers; the parameters are the layers'. */
   @Override
   public void close() {
-    for (Tensor v : velocities) {
-      if (v != null) {
-        v.close();
-      }
+    if (velocities != null) {
+      velocities.forEach(Tensor::close);
     }
     learningRate.close();
     if (momentum != null) {

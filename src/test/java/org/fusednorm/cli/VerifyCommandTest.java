@@ -25,6 +25,7 @@ import org.fusednorm.Engine;
 import org.fusednorm.MathOps;
 import org.fusednorm.Moments;
 import org.fusednorm.NormOps;
+import org.fusednorm.Parameter;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Sums;
@@ -75,7 +76,7 @@ class VerifyCommandTest {
     String form =
         switch (verb.getName()) {
           case "merge" -> types[2].getSimpleName();
-          case "coefficients" -> types[0].getSimpleName();
+          case "coefficients", "sgd" -> types[0].getSimpleName();
           default -> "";
         };
     return verb.getName() + form;
@@ -114,13 +115,15 @@ class VerifyCommandTest {
       case "backward" -> (Tensor) a[5];
       case "commit" -> ((Running) ((List<?>) a[1]).get(0)).variance();
       case "matmul" -> (Tensor) a[4];
+      case "denseGradients" -> (Tensor) a[3];
       case "addBias" -> (Tensor) a[2];
       case "biasGradient" -> (Tensor) a[1];
       case "activate" -> (Tensor) a[2];
       case "activationGradient" -> (Tensor) a[3];
       case "softmaxCrossEntropy" -> (Tensor) a[2];
       case "correct" -> (Tensor) a[2];
-      case "sgd" -> (Tensor) a[0];
+      case "sgdTensor" -> (Tensor) a[0];
+      case "sgdList" -> ((Parameter) ((List<?>) a[0]).get(1)).value();
       case "gather" -> (Tensor) a[3];
       case "squaredNorm" -> (Tensor) a[1];
       default -> throw new AssertionError("no output known of " + verb);
@@ -168,6 +171,8 @@ class VerifyCommandTest {
       case "mergeSums" -> "merge sums";
       case "coefficientsMoments" -> "coefficients of moments";
       case "coefficientsRunning" -> "coefficients";
+      case "sgdTensor" -> "sgd";
+      case "sgdList" -> "sgd of two, row";
       case "activate", "activationGradient" -> "(sigmoid|tanh|relu)";
       default -> verb;
     };

@@ -10,6 +10,7 @@ import org.fusednorm.Affine;
 import org.fusednorm.Backend;
 import org.fusednorm.DType;
 import org.fusednorm.Nonlinearity;
+import org.fusednorm.Parameter;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Scalar;
@@ -86,6 +87,13 @@ class AllocationFreeTest {
     Tensor labels = m.zeros(Shape.of(400), DType.I64);
     Tensor loss = m.zeros(Shape.of(1), DType.F64);
     Scalar rate = m.scalar(0.1);
+    List<Parameter> parameters =
+        List.of(
+            new Parameter("weight", weight, gradient),
+            new Parameter("bias", bias, m.zeros(bias.shape(), DType.F32)));
+    Tensor drows = m.zeros(Shape.of(400, 600), DType.F32);
+    Tensor turned = m.zeros(Shape.of(500, 600), DType.F32);
+    Tensor dturned = m.zeros(Shape.of(500, 600), DType.F32);
     return () -> {
       b.norm().forward(x, Affine.NONE, 1e-5, Activation.RELU, dy, saved, y);
       b.norm().backward(dy, x, saved, Activation.RELU, sums, dx, y);
@@ -99,7 +107,9 @@ class AllocationFreeTest {
       b.math().softmaxCrossEntropy(out, labels, loss, out);
       b.math().biasGradient(out, bias, Write.SET);
       b.math().squaredNorm(weight, loss, Write.ADD);
+      b.math().denseGradients(out, rows, turned, dturned, Write.ADD, drows);
       b.math().sgd(weight, gradient, null, rate, null, null);
+      b.math().sgd(parameters, null, rate, null, null);
     };
   }
 }

@@ -12,7 +12,12 @@ class CudaContractTest {
   Stream<DynamicTest> checked() throws Exception {
     return OnEmulator.contracts(
         Build.CHECKED,
-        List.of("TensorTest", "RecordingTest", "ConventionsTest", "MemorySafetyTest"));
+        List.of(
+            "TensorTest",
+            "RecordingTest",
+            "ConventionsTest",
+            "MemorySafetyTest",
+            "MathContractTest"));
   }
 
   @TestFactory

@@ -7,6 +7,7 @@ import org.fusednorm.DType;
 import org.fusednorm.MathOps;
 import org.fusednorm.Memory;
 import org.fusednorm.Nonlinearity;
+import org.fusednorm.Parameter;
 import org.fusednorm.Recording;
 import org.fusednorm.Scalar;
 import org.fusednorm.Shape;
@@ -53,12 +54,14 @@ final class MathProblem implements Problem {
         matmul(m, math, t, transposeA, transposeB, out);
       }
     }
+    denseGradients(m, math, t, out);
     bias(m, math, t, out);
     for (Nonlinearity f : Nonlinearity.values()) {
       activation(m, math, t, f, out);
     }
     loss(m, math, t, out);
     sgd(m, math, t, out);
+    descent(m, math, t, out);
     gather(m, math, t, out);
     squaredNorm(m, math, t, out);
     memory(m, math, t, out);
@@ -97,6 +100,19 @@ final class MathProblem implements Problem {
       double terms = depth / 4.0;
       out.add(name, "product", c, new Tolerance(1e-6, 1e-14, (i, e) -> terms + Math.abs(e)));
     }
+  }
+
+  private void denseGradients(Memory m, MathOps math, DType t, Results out) {
+    Tensor dy = eighths(m, shape, t, 6);
+    Tensor x = eighths(m, Shape.of(rows, depth), t, 7);
+    Tensor weight = eighths(m, Shape.of(columns, depth), t, 8);
+    Tensor dweight = eighths(m, weight.shape(), t, 9);
+    Tensor dx = Values.output(m, x.shape(), t);
+    math.denseGradients(dy, x, weight, dweight, Write.ADD, dx);
+    out.add("denseGradients", "dweight, added", dweight, EXACT);
+    out.add("denseGradients", "dx", dx, EXACT);
+    math.denseGradients(dy, x, weight, dweight, Write.SET, null);
+    out.add("denseGradients", "dweight alone", dweight, EXACT);
   }
 
   private void bias(Memory m, MathOps math, DType t, Results out) {
@@ -176,6 +192,22 @@ final class MathProblem implements Problem {
       if (moving) {
         out.add(name, "velocity", velocity, ELEMENT);
       }
+    }
+  }
+
+  /** Of two parameters at once. */
+  private void descent(Memory m, MathOps math, DType t, Results out) {
+    List<Parameter> parameters =
+        List.of(
+            new Parameter("matrix", coarse(m, t, 43), coarse(m, t, 44)),
+            new Parameter(
+                "row", eighths(m, Shape.of(columns), t, 45), eighths(m, Shape.of(columns), t, 46)));
+    List<Tensor> velocities = List.of(coarse(m, t, 47), eighths(m, Shape.of(columns), t, 48));
+    math.sgd(parameters, velocities, m.scalar(0.25), m.scalar(0.875), m.scalar(0.125));
+    for (int i = 0; i < 2; i++) {
+      String name = "sgd of two, " + parameters.get(i).name();
+      out.add(name, "value", parameters.get(i).value(), ELEMENT);
+      out.add(name, "velocity", velocities.get(i), ELEMENT);
     }
   }
 
