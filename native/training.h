@@ -21,12 +21,19 @@ INLINE double double_of(int64_t bits) {
   return v;
 }
 
+// Each product is rounded once. With Scale a float as well as a double: neither rounds before.
+template <typename Scale>
+INLINE void scale_bytes(const uint8_t* __restrict in, float* __restrict out, Scale scale,
+                        int64_t n) {
+  for (int64_t j = 0; j < n; ++j) out[j] = (float)((Scale)in[j] * scale);
+}
+
 // out[i, :] = scale table[rows[i], :]. Rows lie anywhere in memory, so those that come next are
 // asked for ahead, those behind the range too: whoever converts them is likely to be this thread.
 void gather_bytes(const fusednorm::Gather& g, int64_t from, int64_t to) {
   constexpr int64_t kAhead = 6;
   constexpr int64_t kCacheLine = 64;
-  const double scale = g.scale;
+  const bool is_float = (double)(float)g.scale == g.scale;
   const auto ask_for = [&](int64_t i) {
     if (i >= g.count) return;
     const uint8_t* row = g.table + g.rows[i] * g.columns;
@@ -36,8 +43,12 @@ void gather_bytes(const fusednorm::Gather& g, int64_t from, int64_t to) {
   for (int64_t i = from; i < to; ++i) {
     ask_for(i + kAhead);
     const uint8_t* in = g.table + g.rows[i] * g.columns;
-    float* __restrict out = g.out + i * g.columns;
-    for (int64_t j = 0; j < g.columns; ++j) out[j] = (float)(in[j] * scale);
+    float* out = g.out + i * g.columns;
+    if (is_float) {
+      scale_bytes(in, out, (float)g.scale, g.columns);
+    } else {
+      scale_bytes(in, out, g.scale, g.columns);
+    }
   }
 }
 

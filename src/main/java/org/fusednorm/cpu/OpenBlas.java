@@ -4,11 +4,15 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.Locale;
 import org.bytedeco.javacpp.DoublePointer;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.Loader;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.openblas.global.openblas_nolapack;
+import org.fusednorm.host.Isa;
+import org.fusednorm.host.NativeLibrary;
 import org.fusednorm.host.Settings;
 import org.fusednorm.host.Unavailable;
 
@@ -42,6 +46,19 @@ final class OpenBlas {
 
   static String version() {
     return openblas_nolapack.OPENBLAS_VERSION.strip();
+  }
+
+  /**
+   * Whether its kernels rearrange operands however small they are: all but those for AVX-512, which
+   * it chooses by the processor or by the name that a variable of the environment gives.
+   */
+  static boolean packsSmallProducts() {
+    String named = System.getenv("OPENBLAS_CORETYPE");
+    if (named != null && !named.isBlank()) {
+      return !List.of("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
+          .contains(named.toUpperCase(Locale.ROOT));
+    }
+    return !NativeLibrary.isAvailable() || NativeLibrary.isa() != Isa.AVX512;
   }
 
   private static Unavailable load() {

@@ -40,13 +40,20 @@ final class Product extends Job {
 
   private final Workers workers;
   private final Gemm plain = new Gemm();
-  private final Matrices first = new Matrices();
-  private final Matrices second = new Matrices();
+  private final Matrices first;
+  private final Matrices second;
   private int firstItems;
   private int items;
 
   Product(Workers workers) {
+    this(workers, OpenBlas.packsSmallProducts());
+  }
+
+  /** Cut as it suits an OpenBLAS that packs all operands, or one that leaves small ones. */
+  Product(Workers workers, boolean packs) {
     this.workers = workers;
+    first = new Matrices(packs);
+    second = new Matrices(packs);
   }
 
   static String describe() {
@@ -102,6 +109,7 @@ final class Product extends Job {
 
   /** One product, c [m, n] = op(a) op(b), cut into parts of some rows or some columns of c. */
   private static final class Matrices {
+    private final boolean packs;
     private boolean transposeA;
     private boolean transposeB;
     private boolean add;
@@ -114,6 +122,10 @@ final class Product extends Job {
     private long a;
     private long b;
     private long c;
+
+    Matrices(boolean packs) {
+      this.packs = packs;
+    }
 
     /** False where OpenBLAS cannot do it. */
     boolean set(Tensor ta, boolean transA, Tensor tb, boolean transB, Tensor tc, Write w) {
@@ -147,6 +159,12 @@ final class Product extends Job {
       if (m == 0 || n == 0) {
         return 0;
       }
+      if (packs) {
+        // Every part packs all of the side that is not cut; by columns that costs the least.
+        byRows = m > 2L * n;
+        long most = Math.max(2, Math.min(MOST_PACKED, multiplications() / PACKED));
+        return cut(Math.min(most, Math.max(1, multiplications() / LEAST_WORK)));
+      }
       // A transposed b is rearranged by every part that reads it.
       byRows = transposeB ? m > 2L * n : m >= n;
       // Threads get the rows of a gradient whose weights they will change, as those before.
@@ -168,9 +186,15 @@ final class Product extends Job {
         long wanted = Math.max(least, Layout.ceil(length, parts));
         step = multiple(wanted, vectors ? VECTOR : STEP);
       } else {
-        long parts = Math.min(MOST_PACKED, Math.max(1, length * each / PACKED));
-        step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)), STEP);
+        return cut(Math.min(MOST_PACKED, Math.max(1, length * each / PACKED)));
       }
+      return (int) Layout.ceil(length, step);
+    }
+
+    /** Into so many parts, or fewer where they would be narrow. */
+    private int cut(long parts) {
+      int length = byRows ? m : n;
+      step = multiple(Math.max(LEAST_PACKED, Layout.ceil(length, parts)), STEP);
       return (int) Layout.ceil(length, step);
     }
 

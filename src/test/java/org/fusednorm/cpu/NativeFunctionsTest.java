@@ -161,6 +161,45 @@ class NativeFunctionsTest {
     }
   }
 
+  /** Also where products are made in F32, by a scale that it holds. */
+  @Test
+  void gatheredBytesAreRoundedOnce() {
+    byte[] bytes = new byte[256];
+    for (int i = 0; i < 256; i++) {
+      bytes[i] = (byte) i;
+    }
+    double[] scales = {
+      1,
+      0.5,
+      1.0 / 255,
+      1 + 0x1p-23,
+      1 + 0x1p-24,
+      -3,
+      0,
+      0x1.8p-149,
+      0x1p-149,
+      0x1p-130,
+      1e38,
+      0x1p127,
+      1e300
+    };
+    for (Isa isa : isas) {
+      try (Backend b = TestBackends.over(new CpuEngine(1, isa));
+          Scope m = b.scope()) {
+        Tensor table = m.empty(Shape.of(1, 256), DType.U8).copyFrom(ByteBuffer.wrap(bytes));
+        Tensor rows = m.empty(Shape.of(1), DType.I64).copyFrom(0L);
+        Tensor x = m.empty(Shape.of(1, 256), DType.F32);
+        for (double scale : scales) {
+          b.math().gather(table, rows, scale, x);
+          float[] actual = x.toFloats();
+          for (int i = 0; i < 256; i++) {
+            assertEquals((float) (i * scale), actual[i], isa + ": " + i + " by " + scale);
+          }
+        }
+      }
+    }
+  }
+
   @Test
   void trainingStepIsThatOfPlainJava() {
     for (boolean velocity : new boolean[] {false, true}) {

@@ -33,7 +33,9 @@ class ProductTest {
         new Case(60, 784, 100),
         new Case(60, 100, 10),
         new Case(33, 129, 257),
+        new Case(100, 60, 784),
         new Case(70, 600, 300),
+        new Case(900, 60, 100),
         new Case(300, 600, 70),
         new Case(2, 0, 3),
         new Case(0, 4, 3),
@@ -70,8 +72,14 @@ class ProductTest {
           plain.c.set(ct);
           try (Workers workers = new Workers(2)) {
             workers.run(plain, plain.set(ta, tb, c.m, c.n, c.k, w));
+            Values.assertClose("plain " + what, expected, ct.toDoubles(), limit);
+            for (boolean packs : new boolean[] {false, true}) {
+              ct.copyFrom(before);
+              new Product(workers, packs).matmul(at, ta, bt, tb, ct, w);
+              String cut = packs ? "cut for packing " : "cut for small ones ";
+              Values.assertClose(cut + what, expected, ct.toDoubles(), limit);
+            }
           }
-          Values.assertClose("plain " + what, expected, ct.toDoubles(), limit);
         }
       }
     }
