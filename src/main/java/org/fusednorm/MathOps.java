@@ -15,7 +15,8 @@ public interface MathOps {
 
   /**
    * The gradients of y = x W^T, a dense layer's: dweight = dy^T x, or added to it, and dx = dy W.
-   * Faster than the two products one after the other where each is small.
+   * Faster than the two products one after the other where each is small; it may add up in another
+   * order.
    *
    * @param dy [batch, out]
    * @param x [batch, in]

@@ -13,8 +13,11 @@ import org.fusednorm.host.Isa;
  * its shape and merges sums in a fixed order. One per Java thread, kept with its arrays.
  */
 final class MathCall extends Job {
-  /** Elements per item; a verb of one item stays in the calling thread. */
+  /** Most elements per item, but for a long row; a verb of one item stays in the calling thread. */
   static final int ITEM = 4_096;
+
+  /** Numbers in a cache line and in the longest vectors: items begin at multiples. */
+  private static final int LINE = 16;
 
   private enum Verb {
     ADD_BIAS(0.07),
@@ -46,6 +49,7 @@ final class MathCall extends Job {
   private long columns;
   private long total;
   private long rowsPerItem;
+  private long elementsPerItem;
   private double[] part = {};
 
   MathCall(Workers workers, Isa isa) {
@@ -64,7 +68,12 @@ final class MathCall extends Job {
 
   private int elementItems(Tensor t) {
     total = t.shape().elements();
-    return Math.toIntExact(Layout.ceil(total, ITEM));
+    if (total == 0) {
+      return 0;
+    }
+    // Evenly, so that threads end together: small layers have two items.
+    elementsPerItem = Layout.ceil(Layout.ceil(total, Layout.ceil(total, ITEM)), LINE) * LINE;
+    return Math.toIntExact(Layout.ceil(total, elementsPerItem));
   }
 
   private int rowItems(Tensor t) {
@@ -75,6 +84,7 @@ final class MathCall extends Job {
       return 0;
     }
     rowsPerItem = Math.max(1, ITEM / columns);
+    rowsPerItem = Layout.ceil(rows, Layout.ceil(rows, rowsPerItem));
     return Math.toIntExact(Layout.ceil(rows, rowsPerItem));
   }
 
@@ -154,8 +164,8 @@ final class MathCall extends Job {
       }
       return;
     }
-    long end = Math.min(total, (item + 1L) * ITEM);
-    long from = (long) item * ITEM;
+    long from = item * elementsPerItem;
+    long end = Math.min(total, from + elementsPerItem);
     if (isa != null && x.type == DType.F32 && verb != Verb.SQUARED_NORM) {
       elements(from, end);
       return;

@@ -30,6 +30,9 @@ final class Product extends Job {
   /** Multiplications in a nanosecond of one thread, about; F64 makes half as many. */
   private static final int PER_NANO = 140;
 
+  /** The same where small operands are packed first, without AVX-512. */
+  private static final int PACKING_PER_NANO = 30;
+
   private static final int PLAIN_PER_NANO = 10;
 
   /** Rows of a part of a wide c from a transposed a, which OpenBLAS multiplies fastest. */
@@ -71,7 +74,7 @@ final class Product extends Job {
       workers.run(plain, blocks, first.multiplications() / PLAIN_PER_NANO);
       return;
     }
-    firstItems = first.split();
+    firstItems = first.split(1);
     items = firstItems;
     workers.run(this, items, first.nanos());
   }
@@ -87,8 +90,8 @@ final class Product extends Job {
       }
       return;
     }
-    firstItems = first.split();
-    items = firstItems + second.split();
+    firstItems = first.split(2);
+    items = firstItems + second.split(2);
     workers.run(this, items, first.nanos() + second.nanos());
   }
 
@@ -151,18 +154,19 @@ final class Product extends Job {
 
     /** What one thread takes, about. */
     long nanos() {
-      return multiplications() / (wide ? PER_NANO / 2 : PER_NANO);
+      int perNano = packs ? PACKING_PER_NANO : PER_NANO;
+      return multiplications() / (wide ? perNano / 2 : perNano);
     }
 
-    /** Chooses the parts and returns how many there are. */
-    int split() {
+    /** Chooses the parts, as one of so many products at once, and returns how many there are. */
+    int split(int together) {
       if (m == 0 || n == 0) {
         return 0;
       }
       if (packs) {
         // Every part packs all of the side that is not cut; by columns that costs the least.
         byRows = m > 2L * n;
-        long most = Math.max(2, Math.min(MOST_PACKED, multiplications() / PACKED));
+        long most = Math.max(2 / together, Math.min(MOST_PACKED, multiplications() / PACKED));
         return cut(Math.min(most, Math.max(1, multiplications() / LEAST_WORK)));
       }
       // A transposed b is rearranged by every part that reads it.
