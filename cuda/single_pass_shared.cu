@@ -18,13 +18,12 @@
 //
 // Block contract: a grid of clusters or teams, n of which take every n-th channel each;
 // dynamic shared memory holds a block's share of x, and in backward of dy, once for each stage.
-// Blocks of a cluster or team wait for each other, no cluster or team waits for another one. All
-// blocks of sg_* must be on the GPU at a time: the grid is no larger than that, and no two such
-// launches may be under way. If blocks wait in vain, the launch ends with an error. What may be
-// what, when results are valid, bytes moved, `parts`, the shift of values and sums in F64: as in
-// single_pass_planes.cu.
+// Blocks of a cluster or team wait for each other, no cluster or team waits for another one; what
+// that asks of a launch of sg_* stands in teams.cuh. What may be what, when results are valid,
+// bytes moved, `parts`, the shift of values and sums in F64: as in single_pass_planes.cu.
 
 #include "planes.cuh"
+#include "teams.cuh"
 
 #if BN_CLUSTERS
 
@@ -141,57 +140,31 @@ struct Talk {
   BN_DEVICE void finish() const {}
 };
 
-// How the blocks of a team find each other.
-struct Team {
-  int64_t blocks;
-  unsigned* counters;  // for each team two zeros, which are zero again at the end
-  double* told;        // four values of each block of the grid
-};
+// The same for a team.
+struct Gathering : Teammate {
+  static constexpr int kScratch = 2 * kStagedThreads / 32;
 
-// The same for a team of blocks that are on the GPU at a time.
-struct Gathering {
-  static constexpr int kWarpsOfBlock = kStagedThreads / 32;
-  static constexpr int kScratch = 2 * kWarpsOfBlock;
-  // Half a minute, or more.
-  static constexpr unsigned kMostPolls = 1u << 25;
-
-  const uint32_t blocks, rank, team, teams;
+  const uint32_t teams;
   double* const scratch;
-  unsigned* const counters;
-  double* const told;
   int time = 0;
 
   BN_DEVICE Gathering(double* scratch, uint64_t*, const Team& t)
-      : blocks(uint32_t(t.blocks)),
-        rank(blockIdx.x % blocks),
-        team(blockIdx.x / blocks),
-        teams(gridDim.x / blocks),
-        scratch(scratch),
-        counters(t.counters + 2 * team),
-        told(t.told + 4 * team * blocks) {}
+      : Teammate(t), teams(Teammate::teams()), scratch(scratch) {}
   static BN_DEVICE void start() {}
 
   BN_DEVICE void add(double& p, double& q) {
     double v = sum_over_block<kStagedThreads>(scratch, p, q);
     if (threadIdx.x < 32) {
       const int lane = int(threadIdx.x);
-      double* const of_blocks = told + 2 * blocks * (time & 1);
+      const uint32_t n = 2 * blocks();
+      double* const of_blocks = told(4) + n * (time & 1);
       if (lane < 2) store(of_blocks + 2 * rank + lane, v);
       __syncwarp();
-      if (lane == 0) {
-        __threadfence();
-        atomicAdd(counters, 1u);
-        unsigned polls = 0;
-        BN_UNROLL_BY(1)
-        while (load_acquire(counters) < blocks * unsigned(time + 1)) {
-          if (++polls == kMostPolls) give_up();
-          __nanosleep(100);
-        }
-      }
+      if (lane == 0) meet(time);
       __syncwarp();
       v = 0;
       BN_UNROLL_BY(1)
-      for (uint32_t i = lane; i < 2 * blocks; i += 32) v += load_fresh(of_blocks + i);
+      for (uint32_t i = lane; i < n; i += 32) v += load_fresh(of_blocks + i);
       BN_UNROLL_BY(1)
       for (int m = 2; m < 32; m *= 2) v += __shfl_xor_sync(~0u, v, m);
       p = __shfl_sync(~0u, v, 0);
@@ -200,14 +173,7 @@ struct Gathering {
     ++time;
   }
 
-  // The last block to leave finds all others done with the counters.
-  BN_DEVICE void finish() const {
-    if (threadIdx.x != 0) return;
-    __threadfence();
-    if (atomicAdd(counters + 1, 1u) != blocks - 1) return;
-    __threadfence();
-    counters[0] = counters[1] = 0;
-  }
+  BN_DEVICE void finish() const { leave(); }
 };
 
 // Before anything else, by all threads.
