@@ -38,7 +38,8 @@ final class Launches {
   /** Multiprocessors of the largest GPU that teams of blocks are for. */
   private static final int MOST_BLOCKS_OF_TEAMS = 1 << 10;
 
-  private static final int BYTES_TOLD = 4 * Double.BYTES * MOST_BLOCKS_OF_TEAMS;
+  /** What a block tells: two sums of each channel that it has at a time, for two times. */
+  private static final int BYTES_TOLD = 2 * 2 * Double.BYTES * SinglePassColumns.MOST_CHANNELS;
 
   private static final int FIRST_ARGUMENT = 8;
   private static final int BEHIND_ARGUMENTS = FIRST_ARGUMENT + 8 * ARGUMENTS;
@@ -104,7 +105,8 @@ final class Launches {
     words = block.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
     words.putLong(0, Handles.get(block) + FIRST_ARGUMENT);
     Handles.set(fetched, Handles.get(block) + BEHIND_ARGUMENTS);
-    CudaStorage place = memory.allocate(COMPLAINT_BYTES + Integer.BYTES * TICKETS + BYTES_TOLD);
+    int told = BYTES_TOLD * Math.min(multiprocessors, MOST_BLOCKS_OF_TEAMS);
+    CudaStorage place = memory.allocate(COMPLAINT_BYTES + Integer.BYTES * TICKETS + told);
     releases.add(() -> memory.free(place));
     Handles.set(complaint, place.address());
     forgiveComplaint();

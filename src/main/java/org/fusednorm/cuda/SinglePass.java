@@ -21,6 +21,12 @@ abstract class SinglePass {
 
   static final int WARP = 32;
 
+  /** Blocks of a team: no GPU that they are for has fewer multiprocessors by far. */
+  private static final int MOST_OF_TEAM = 128;
+
+  /** Turns of a team are counted in 32 bits. */
+  static final long MOST_TURNS = 1 << 20;
+
   /**
    * What data a kernel is looked for.
    *
@@ -115,6 +121,20 @@ abstract class SinglePass {
    * @param values of a channel
    */
   abstract void write(Kernel k, long values);
+
+  /** The most shared memory of a block; GPUs of consumers have less. */
+  static int sharedMemory(int architecture) {
+    return (architecture / 10 == 12 ? 99 : 227) << 10;
+  }
+
+  /** A team of at least so many blocks, a power of two from 2; or the largest. */
+  static int teamOf(long blocks) {
+    int team = 2;
+    while (team < blocks && team < MOST_OF_TEAM) {
+      team *= 2;
+    }
+    return team;
+  }
 
   static long ceiling(long n, long divisor) {
     return (n + divisor - 1) / divisor;

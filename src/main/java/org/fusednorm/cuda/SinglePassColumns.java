@@ -14,8 +14,9 @@ import org.fusednorm.cuda.NormPlan.Direction;
  * all channels; of F32 forward doubled once more if its vectors are odd in number, because two of
  * them share a byte of the gate. For that reason runs also take planes of an odd number of whole
  * vectors of F32, forward, if rows have an even one. Where the rows of such runs are too many for
- * the largest cluster, runs are {@value #NARROW} vectors wide. A run has at most {@value #THREADS}
- * vectors and {@value #MOST_CHANNELS} channels.
+ * the largest cluster, runs are {@value #NARROW} vectors wide; what is too large for these is
+ * {@link SinglePassColumnTeams}'. A run has at most {@value #THREADS} vectors and {@value
+ * #MOST_CHANNELS} channels.
  *
  * <table>
  * <caption>Most rows of a run of u vectors: floor(256 / u) times this</caption>
@@ -35,7 +36,9 @@ final class SinglePassColumns extends SinglePass {
   private static final int THREADS = 256;
   private static final int WIDE = 8;
   private static final int NARROW = 4;
-  private static final int MOST_CHANNELS = 64;
+
+  /** Of a run. */
+  static final int MOST_CHANNELS = 64;
 
   /** Vectors that a thread holds, forward; backward has to hold dy as well. */
   private static final int HELD = 8;
@@ -53,44 +56,73 @@ final class SinglePassColumns extends SinglePass {
   record Run(int channels, int vectors) {
     /** The most rows. */
     long capacity(Kind kind, Direction d) {
-      return (long) kind.cluster() * abreast() * (d == Direction.FORWARD ? HELD : HELD / 2);
+      return (long) kind.cluster() * abreast(THREADS) * (d == Direction.FORWARD ? HELD : HELD / 2);
     }
 
     /** Rows that the threads of a block take side by side. */
-    int abreast() {
-      return THREADS / vectors;
+    int abreast(int threads) {
+      return threads / vectors;
+    }
+  }
+
+  /**
+   * The data as rows.
+   *
+   * @param rows their number
+   * @param stride vectors of a row
+   * @param inner elements of a plane
+   * @param channels of a row
+   */
+  record Rows(long rows, long stride, long inner, long channels) {
+    static Rows of(Data d) {
+      return new Rows(d.planes(), d.channels() * d.run() / d.unit(), d.run(), d.channels());
+    }
+
+    /** Runs of a row. */
+    long runs(Run run) {
+      return ceiling(channels, run.channels);
+    }
+
+    /** Whether a byte of an F32 gate, which two vectors have together, is of one run and row. */
+    boolean isEven(Run run) {
+      return run.vectors % 2 == 0 && stride % 2 == 0;
+    }
+
+    /** The struct of that name. */
+    void write(Kernel k, Run run, int threads, long share, long values) {
+      long lanes = Math.min(WARP, Integer.highestOneBit(threads / run.channels));
+      k.arg(rows).arg(share).arg(stride).arg((long) run.vectors).arg((long) run.abreast(threads));
+      k.arg((long) run.channels).arg(lanes).arg(inner).arg(channels);
+      k.arg(ceiling(1L << 32, run.vectors)).arg(ceiling(1L << 32, inner));
+      k.arg(values).arg(1.0 / values);
     }
   }
 
   final Run run;
-
-  // The struct Rows has these besides.
-  final long rows;
-  final long share;
-  final long stride;
-  private final long inner;
-  private final long channels;
+  private final Rows rows;
 
   private SinglePassColumns(Kind kind, Data d, Run run) {
-    super(kind, d, !d.writesGate() || d.unit() == Byte.SIZE || isEven(run, stride(d)));
+    super(kind, d, isWhole(d, run));
     this.run = run;
-    rows = d.planes();
-    share = ceiling(rows, kind.cluster());
-    stride = stride(d);
-    inner = d.run();
-    channels = d.channels();
+    rows = Rows.of(d);
   }
 
-  private static boolean isEven(Run run, long stride) {
-    return run.vectors % 2 == 0 && stride % 2 == 0;
-  }
-
-  /** Vectors of a row. */
-  private static long stride(Data d) {
-    return d.channels() * d.run() / d.unit();
+  /** Whether a gate is written too. */
+  static boolean isWhole(Data d, Run run) {
+    return !d.writesGate() || d.unit() == Byte.SIZE || Rows.of(d).isEven(run);
   }
 
   static Stream<SinglePass> fitting(Data d) {
+    return runs(d, WIDE, NARROW)
+        .map(run -> KINDS.stream().filter(k -> fits(d, run, k)).map(k -> of(k, d, run)).toList())
+        .filter(list -> !list.isEmpty())
+        .findFirst()
+        .stream()
+        .flatMap(List::stream);
+  }
+
+  /** Runs of at least so many vectors, where there are as many; none of data that is not cut. */
+  static Stream<Run> runs(Data d, Integer... widths) {
     if (!d.hasVectors() || d.run() > (long) THREADS * d.unit()) {
       return Stream.of();
     }
@@ -101,18 +133,14 @@ final class SinglePassColumns extends SinglePass {
     if (d.channels() == 0 || d.channels() > MOST || d.channels() * d.run() % d.unit() != 0) {
       return Stream.of();
     }
-    if (d.planes() > MOST / stride(d)) {
+    Rows rows = Rows.of(d);
+    if (rows.rows > MOST / rows.stride) {
       return Stream.of();
     }
-    return Stream.of(WIDE, NARROW)
+    return Stream.of(widths)
         .map(width -> run(d, width))
         .filter(run -> run.vectors <= THREADS && run.channels <= MOST_CHANNELS)
-        .filter(run -> !planesAreVectors || isEven(run, stride(d)))
-        .map(run -> KINDS.stream().filter(k -> fits(d, run, k)).map(k -> of(k, d, run)).toList())
-        .filter(list -> !list.isEmpty())
-        .findFirst()
-        .stream()
-        .flatMap(List::stream);
+        .filter(run -> !planesAreVectors || rows.isEven(run));
   }
 
   private static SinglePass of(Kind kind, Data d, Run run) {
@@ -122,7 +150,7 @@ final class SinglePassColumns extends SinglePass {
   private static boolean fits(Data d, Run run, Kind kind) {
     return kind.isIn(d.architecture())
         && d.planes() <= run.capacity(kind, d.direction())
-        && ceiling(d.channels(), run.channels) <= MOST / kind.cluster();
+        && Rows.of(d).runs(run) <= MOST / kind.cluster();
   }
 
   private static Run run(Data d, int width) {
@@ -151,15 +179,11 @@ final class SinglePassColumns extends SinglePass {
 
   @Override
   long blocks(int multiprocessors) {
-    return ceiling(channels, run.channels) * kind.cluster();
+    return rows.runs(run) * kind.cluster();
   }
 
   @Override
   void write(Kernel k, long values) {
-    long lanes = Math.min(WARP, Integer.highestOneBit(THREADS / run.channels));
-    k.arg(rows).arg(share).arg(stride).arg((long) run.vectors).arg((long) run.abreast());
-    k.arg((long) run.channels).arg(lanes).arg(inner).arg(channels);
-    k.arg(ceiling(1L << 32, run.vectors)).arg(ceiling(1L << 32, inner));
-    k.arg(values).arg(1.0 / values);
+    rows.write(k, run, THREADS, ceiling(rows.rows, kind.cluster()), values);
   }
 }

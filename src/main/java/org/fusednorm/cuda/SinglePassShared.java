@@ -22,9 +22,8 @@ import org.fusednorm.cuda.NormPlan.Direction;
  *
  * Kinds sr_c1, sr_c2, sr_c4, sr_c8 and sr_c16, the number being that of the blocks of a cluster of
  * 512 threads each, and sg_grid, a team of as many blocks as two stages take, a power of two from 2
- * to {@value #MOST_OF_TEAM}. Planes of whole vectors and at least {@value #FEWEST_BYTES} bytes, or
- * one channel alone. Clusters come before teams, two stages before one, then the smaller cluster
- * before the larger.
+ * to 128. Planes of whole vectors and at least {@value #FEWEST_BYTES} bytes, or one channel alone.
+ * Clusters come before teams, two stages before one, then the smaller cluster before the larger.
  *
  * <p>The blocks of a team wait for each other, so that all of the grid have to be on the GPU at a
  * time: see {@link Teams}.
@@ -36,12 +35,6 @@ final class SinglePassShared extends SinglePass {
   static final List<Kind> KINDS =
       Stream.concat(Stream.of(1, 2, 4, 8, 16).map(SinglePassShared::kind), Stream.of(TEAM))
           .toList();
-
-  /** Blocks: no GPU that these kernels are for has fewer multiprocessors by far. */
-  private static final int MOST_OF_TEAM = 128;
-
-  /** Turns of a team are counted in 32 bits. */
-  private static final long MOST_CHANNELS_OF_TEAMS = 1 << 20;
 
   /** Each part of a plane is a copy of its own: smaller ones would be too many. */
   private static final int FEWEST_BYTES = 256;
@@ -79,17 +72,9 @@ final class SinglePassShared extends SinglePass {
     return new Kind("sr", "c" + cluster, THREADS, cluster);
   }
 
-  private static int teamOf(long blocks) {
-    int team = 2;
-    while (team < blocks && team < MOST_OF_TEAM) {
-      team *= 2;
-    }
-    return team;
-  }
-
-  /** Shared memory of a block that is there for data; GPUs of consumers have less. */
+  /** Shared memory of a block that is there for data. */
   private static int sharedBytes(int architecture) {
-    return ((architecture / 10 == 12 ? 99 : 227) << 10) - DECLARED;
+    return sharedMemory(architecture) - DECLARED;
   }
 
   private long stageBytes() {
@@ -107,7 +92,7 @@ final class SinglePassShared extends SinglePass {
     return KINDS.stream()
         .map(k -> new SinglePassShared(k, d))
         .filter(s -> s.stageBytes() <= sharedBytes(d.architecture()))
-        .filter(s -> s.kind != TEAM || d.channels() <= MOST_CHANNELS_OF_TEAMS)
+        .filter(s -> s.kind != TEAM || d.channels() <= MOST_TURNS)
         .sorted(Comparator.comparing(s -> s.kind == TEAM ? 0 : -s.stages));
   }
 

@@ -20,6 +20,7 @@ import org.fusednorm.cuda.SinglePass.Kind;
  *     SinglePassShared}</td></tr>
  * <tr><td>cols_*</td><td>other planes, channels last; before the others, planes whose bytes of a
  *     gate are no whole ones</td><td>{@link SinglePassColumns}</td></tr>
+ * <tr><td>cg_grid</td><td>the same with more rows</td><td>{@link SinglePassColumnTeams}</td></tr>
  * </table>
  *
  * All of them: F32, F16 and BF16, every address a multiple of 16 bytes, fewer than 2^31 vectors.
@@ -28,7 +29,11 @@ import org.fusednorm.cuda.SinglePass.Kind;
 final class SinglePasses {
   /** Of all families. */
   static final List<Kind> KINDS =
-      Stream.of(SinglePassPlanes.KINDS, SinglePassShared.KINDS, SinglePassColumns.KINDS)
+      Stream.of(
+              SinglePassPlanes.KINDS,
+              SinglePassShared.KINDS,
+              SinglePassColumns.KINDS,
+              SinglePassColumnTeams.KINDS)
           .flatMap(List::stream)
           .toList();
 
@@ -54,7 +59,8 @@ final class SinglePasses {
             SinglePassColumns.fitting(d),
             SinglePassPlanes.fitting(d).filter(large.negate()),
             SinglePassShared.fitting(d),
-            SinglePassPlanes.fitting(d).filter(large))
+            SinglePassPlanes.fitting(d).filter(large),
+            SinglePassColumnTeams.fitting(d))
         .flatMap(s -> s);
   }
 }

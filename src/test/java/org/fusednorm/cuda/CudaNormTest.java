@@ -191,6 +191,43 @@ class CudaNormTest {
     return tests(Build.PLAIN, EngineNormHard.class, FORCED + "sr_c2");
   }
 
+  /**
+   * Runs of rows in the shared memory of teams, several for each team one after another; and a team
+   * of four blocks.
+   */
+  @TestFactory
+  Stream<DynamicTest> columnsOfTeamsUnderSeveralSchedules() throws Exception {
+    String two = "-Dshapes=5x24x7,70x136x1";
+    String four = "-Dshapes=261x8x49";
+    String team = FORCED + "cg_grid";
+    return Stream.concat(
+        tests(Build.CHECKED, EngineNorm.class, two, "-Dtypes=F32,BF16", team),
+        tests(Build.PLAIN, EngineNorm.class, four, "-Dtypes=F32", team));
+  }
+
+  /**
+   * As many rows as two and as four blocks hold of channels last, forward and backward, one less
+   * and one more; planes of no whole vectors, and few channels.
+   */
+  @TestFactory
+  Stream<DynamicTest> columnsAsLargeAsTeamsHold() throws Exception {
+    List<DynamicTest> all = new ArrayList<>();
+    List<String> shapes = new ArrayList<>();
+    for (long rows : new long[] {2 * 832, 4 * 832, 4 * 1664}) {
+      for (long n : aroundIt(rows)) {
+        shapes.add(n + "x40x1");
+      }
+    }
+    String named = "-Dshapes=" + String.join(",", shapes) + ",large";
+    String halves = "-Dshapes=3327x72x1,3328x72x1,3329x72x1,large";
+    String others = "-Dshapes=259x8x49,260x8x49,261x8x49,13313x8x1,large";
+    String team = FORCED + "cg_grid";
+    tests(Build.PLAIN, EngineNorm.class, named, "-Dtypes=F32", team).forEach(all::add);
+    tests(Build.PLAIN, EngineNorm.class, halves, "-Dtypes=BF16", team).forEach(all::add);
+    tests(Build.PLAIN, EngineNorm.class, others, "-Dtypes=F16", team).forEach(all::add);
+    return all.stream();
+  }
+
   /** Two stages of shared memory, one, or neither: at the borders of one block, and by the rule. */
   @TestFactory
   Stream<DynamicTest> channelsAsLargeAsSharedMemoryHolds() throws Exception {

@@ -25,6 +25,7 @@ import org.fusednorm.cuda.Emulator.Count;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -159,12 +160,30 @@ class EnginePlans {
   @ParameterizedTest
   @ValueSource(ints = {CUresult.CUDA_ERROR_NOT_FOUND, CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE})
   void theOtherKernelsTakeOver(int code) {
+    othersTakeOver(CLUSTERED, code);
+  }
+
+  /** The same of teams, which a GPU has no reason to refuse. */
+  @ParameterizedTest
+  @ValueSource(ints = {CUresult.CUDA_ERROR_NOT_FOUND, CUresult.CUDA_ERROR_INVALID_CLUSTER_SIZE})
+  void othersTakeOverFromTeams(int code) {
+    System.setProperty("fusednorm.cuda.single-pass", "cg_grid");
+    try {
+      othersTakeOver(Shape.nc(40, 16), code);
+    } finally {
+      System.clearProperty("fusednorm.cuda.single-pass");
+    }
+  }
+
+  private static void othersTakeOver(Shape s, int code) {
     int call = code == CUresult.CUDA_ERROR_NOT_FOUND ? 2 : 3;
     for (Operation o : List.of(Operation.FORWARD_RELU, Operation.BACKWARD_RELU)) {
-      try (Verbs right = new Verbs(CLUSTERED, DType.F32);
-          Verbs v = new Verbs(CLUSTERED, DType.F32)) {
+      float[] expected;
+      try (Verbs right = new Verbs(s, DType.F32)) {
         before(right, o);
-        float[] expected = result(right, o);
+        expected = result(right, o);
+      }
+      try (Verbs v = new Verbs(s, DType.F32)) {
         before(v, o);
         v.b.synchronize();
         Emulator.failCall(call, code);
@@ -195,19 +214,21 @@ class EnginePlans {
   }
 
   /** Blocks of a team wait for each other: two launches of them could hold each other up. */
-  @Test
-  void oneEngineHasTeams() {
-    System.setProperty("fusednorm.cuda.single-pass", "sg_grid");
+  @ParameterizedTest
+  @CsvSource({"sg, rr_forward_f32_small, 2, 1024", "cg, cols_forward_f32_c1, 40, 1"})
+  void oneEngineHasTeams(String family, String other, long outer, long inner) {
+    System.setProperty("fusednorm.cuda.single-pass", family + "_grid");
     try {
-      Shape s = Shape.ncl(2, 2, 1 << 10);
+      Shape s = Shape.ncl(outer, 4, inner);
+      String teams = family + "_forward_f32_grid";
       try (Verbs first = new Verbs(s, DType.F32)) {
-        assertEquals("sg_forward_f32_grid", forwardOf(first));
+        assertEquals(teams, forwardOf(first));
         try (Verbs second = new Verbs(s, DType.F32)) {
-          assertEquals("rr_forward_f32_small", forwardOf(second));
+          assertEquals(other, forwardOf(second));
         }
       }
       try (Verbs third = new Verbs(s, DType.F32)) {
-        assertEquals("sg_forward_f32_grid", forwardOf(third));
+        assertEquals(teams, forwardOf(third));
       }
     } finally {
       System.clearProperty("fusednorm.cuda.single-pass");

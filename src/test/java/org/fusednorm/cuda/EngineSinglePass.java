@@ -158,6 +158,9 @@ class EngineSinglePass {
     "sr_c1, 9, 9, 136",
     "sr_c2, 9, 5, 136",
     "sg_grid, 9, 5, 136",
+    "cg_grid, 100, 136, 1",
+    "cg_grid, 60, 24, 7",
+    "cg_grid, 261, 4, 49", // of four blocks backward, so that the order of sums shows
   })
   void whatF32DoesNotHold(String kind, int outer, int channels, int inner) {
     Shape s = inner == 1 ? Shape.nc(outer, channels) : Shape.ncl(outer, channels, inner);

@@ -102,7 +102,7 @@ class SinglePassColumnsTest {
     }
   }
 
-  /** Narrower runs where those cannot hold all rows, then none. */
+  /** Narrower runs where those cannot hold all rows, then teams or none. */
   @ParameterizedTest
   @CsvSource({
     "90, F32, FORWARD, 64, 1, 4096, 8192",
@@ -122,7 +122,8 @@ class SinglePassColumnsTest {
       assertEquals(of / 2, vectorsOfRun(d, Shape.ncl(narrow, channels, inner), t, architecture));
     }
     for (String way : ways(d, Shape.ncl(narrow + 1, channels, inner), t, architecture)) {
-      assertTrue(List.of("tickets", "parts").contains(way), way);
+      boolean team = architecture >= 90 && way.equals("cg_grid");
+      assertTrue(team || List.of("tickets", "parts").contains(way), way);
     }
   }
 
