@@ -177,10 +177,15 @@ class EngineSinglePass {
 
   /** Channels that F32 holds are read once. */
   @ParameterizedTest
-  @ValueSource(strings = {"rr_small", "sr_c1"})
+  @ValueSource(strings = {"rr_small", "sr_c1", "cols_c1"})
   void whatF32HoldsIsNotDoneAgain(String kind) {
     assumeFalse(Emulator.onDevice(), "nobody counts accesses");
-    Shape s = kind.equals("rr_small") ? Shape.ncl(2, 2, 1024) : Shape.ncl(3, 2, 2048);
+    Shape s =
+        switch (kind) {
+          case "rr_small" -> Shape.ncl(2, 2, 1024);
+          case "sr_c1" -> Shape.ncl(3, 2, 2048);
+          default -> Shape.nc(512, 8);
+        };
     List<Function<Data, Function<Backend, List<double[]>>>> both = new ArrayList<>();
     both.add(d -> b -> forward(b, d));
     both.add(d -> b -> backward(b, d));
