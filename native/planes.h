@@ -1,6 +1,6 @@
 // Where a channel lies in planes (inner > 1): each by blocks, which are rectangles of up to kBlock
 // values: some planes, some columns. A fused forward may be a pipeline: while one group of channels
-// is written from the cache, the next is read from memory for its moments.
+// is written from the cache, the next comes from memory for its moments.
 
 #pragma once
 
@@ -17,6 +17,10 @@ constexpr int64_t kMostPlanes = 128;
 // Planes that are read in lock step: one alone leaves the prefetchers of the caches half idle.
 constexpr int kStreams = 4;
 
+// Bytes of each of them that are read at a time where others are written: so few that what is asked
+// for while those are written stays in the first-level cache.
+constexpr int64_t kChunkBytes = 1024;
+
 struct Sums {
   F u[4], uw[4];
 
@@ -32,13 +36,6 @@ INLINE void add_unit(const Terms& t, At p, int64_t n, Sums& s, int k) {
   s.uw[k] = fma(u, w, s.uw[k]);
 }
 
-// What is written beside sums that stand alone.
-struct Nothing {
-  INLINE_MEMBER void ordinary(At, int64_t) const {}
-  INLINE_MEMBER void streamed(At) const {}
-  int64_t head(At, int64_t) const { return 0; }
-};
-
 // Runs of n elements, from one to the next so many elements and bytes of gate bits.
 struct Runs {
   int64_t first, n, apart, bits_apart;
@@ -48,56 +45,31 @@ struct Runs {
   }
 };
 
-// Adds up runs in lock step, and beside each writes a run of the same length that lies in a cache:
-// so memory is read while memory is written. The order of the sums is the same with any `out`.
-// Unrolled, because a loop over runs would not keep enough loads under way.
-template <bool kStreamed, int kRuns, class Terms, class Out>
-INLINE void add_runs(const Terms& terms, const Out& out, const Runs& r, Sums& to) {
+// Adds up runs in lock step: each of the sums over all runs, so that it stays in a register. Before
+// so many elements are read, before(first run, runs, from, to) is told.
+template <int kRuns, int64_t kChunk, class Terms, class Before>
+INLINE void add_runs(const Terms& terms, const Before& before, const Runs& r, Sums& to) {
   constexpr int64_t kStep = 4 * kLanes;
   Sums s = to;
-  int64_t head[kRuns], most = 0;
-  for (int g = 0; g < kRuns; ++g) {
-    head[g] = kStreamed ? out.head(r.at(g, 0), r.n) : 0;
-    if (head[g] > 0) write_end(out, r.at(g, 0), head[g]);
-    most = head[g] > most ? head[g] : most;
-  }
   int64_t i = 0;
-  for (; i + most + kStep <= r.n; i += kStep) {
-#pragma GCC unroll 4
-    for (int g = 0; g < kRuns; ++g) {
-      const At p = r.at(g, i), o = p.plus(head[g]);
+  while (i + kStep <= r.n) {
+    const int64_t end = r.n - i < kChunk + kStep ? r.n : i + kChunk;
+    before(r.first, kRuns, i, end);
+    for (; i + kStep <= end; i += kStep) {
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k) {
-        add_unit(terms, p.plus(k * kLanes), kLanes, s, k);
-        write_unit<kStreamed>(out, o.plus(k * kLanes));
+#pragma GCC unroll 4
+        for (int g = 0; g < kRuns; ++g) add_unit(terms, r.at(g, i + k * kLanes), kLanes, s, k);
       }
     }
   }
-  const int64_t written = i;
-  for (; i + kStep <= r.n; i += kStep) {
-    for (int g = 0; g < kRuns; ++g) {
-      for (int k = 0; k < 4; ++k) add_unit(terms, r.at(g, i).plus(k * kLanes), kLanes, s, k);
-    }
-  }
+  if (i == 0) before(r.first, kRuns, 0, r.n);
   for (int g = 0; g < kRuns; ++g) {
     int64_t rest = i;
     for (; rest + kLanes <= r.n; rest += kLanes) add_unit(terms, r.at(g, rest), kLanes, s, 0);
     if (rest < r.n) add_unit(terms, r.at(g, rest), r.n - rest, s, 3);
-    rest = written + head[g];
-    for (; rest + kLanes <= r.n; rest += kLanes) write_unit<kStreamed>(out, r.at(g, rest));
-    if (rest < r.n) write_end(out, r.at(g, rest), r.n - rest);
   }
   to = s;
-}
-
-template <int kRuns, class Terms, class Out>
-INLINE void add_runs(const Terms& terms, const Out& out, const Runs& r, bool streams, Sums& s) {
-  for (int g = 0; g < kRuns; ++g) streams &= out.head(r.at(g, 0), r.n) >= 0;
-  if (streams) {
-    add_runs<true, kRuns>(terms, out, r, s);
-  } else {
-    add_runs<false, kRuns>(terms, out, r, s);
-  }
 }
 
 // A rectangle of one channel's values.
@@ -157,18 +129,20 @@ struct Channel {
   const T* x(int64_t outer, int64_t i) const { return (const T*)call.x + element(outer, i); }
 };
 
-// Adds up a part of a block, of what `terms` gives from its first plane on, while `out` is written.
-template <class Terms, class Out>
-INLINE void add_part(const Call& call, const Block& b, const Terms& terms, const Out& out,
-                     bool streams, Sums& s) {
+// Adds up a part of a block, of what `terms` gives from its first plane on.
+template <int64_t kChunk, class Terms, class Before>
+INLINE void add_part(const Call& call, const Block& b, const Terms& terms, const Before& before,
+                     Sums& s) {
   Runs runs = {0, b.columns, call.channels * call.inner, call.channels * call.gate_stride};
-  if (b.planes == kStreams) return add_runs<kStreams>(terms, out, runs, streams, s);
-  for (; runs.first < b.planes; ++runs.first) add_runs<1>(terms, out, runs, streams, s);
+  if (b.planes == kStreams) return add_runs<kStreams, kChunk>(terms, before, runs, s);
+  for (; runs.first < b.planes; ++runs.first) add_runs<1, kChunk>(terms, before, runs, s);
 }
 
-template <class MakeOut>
-INLINE void write_block(const Block& b, bool streams, MakeOut out) {
-  for (int64_t j = 0; j < b.planes; ++j) write(out(b.outer + j), b.columns, streams);
+// The same with nothing to do before.
+template <class Terms>
+INLINE void add_part(const Call& call, const Block& b, const Terms& terms, Sums& s) {
+  add_part<kBlock>(
+      call, b, terms, [](int64_t, int64_t, int64_t, int64_t) {}, s);
 }
 
 // Mean and M2 of a block in double.
@@ -290,13 +264,29 @@ void plane_write_and_read(const Call& call, const Range& done, const Range& next
     }
     const auto add = [&](int64_t j, const Block& b, Sums& s) {
       const Channel<T> cd{call, d.channel_from + j}, cn{call, n.channel_from + j};
-      const auto out = [&](int64_t outer) { return normalized<T, kGate>(cd, outer, b.inner); };
-      if constexpr (kWrites) {
-        if (j >= reads) return write_block(b, call.streams, out);
+      const MomentTerms<T, Same> terms = {cn.x(b.outer, b.inner), Same(j < reads ? m[j].k : 0)};
+      if constexpr (!kWrites) {
+        add_part(call, b, terms, s);
+      } else {
+        // Some elements of some planes, while what is read next is asked for.
+        const auto write_some = [&](int64_t first, int64_t planes, int64_t from, int64_t to) {
+          for (int64_t p = first; j < writes && p < first + planes; ++p) {
+            // Whole lines, but for the first and the last one of a plane.
+            const int64_t head = to_boundary((const T*)call.y + cd.element(b.outer + p, b.inner));
+            const int64_t shift = call.gate ? head & ~7 : head;
+            const int64_t begin = from > 0 ? from + shift : 0;
+            const int64_t end = to < b.columns ? to + shift : to;
+            auto out = normalized<T, kGate>(cd, b.outer + p, b.inner + begin);
+            out.ahead = j < reads ? cn.x(0, 0) - cd.x(0, 0) : 0;
+            write(out, end - begin, call.streams);
+          }
+        };
+        if (j >= reads) {
+          write_some(0, b.planes, 0, b.columns);
+        } else {
+          add_part<kChunkBytes / sizeof(T)>(call, b, terms, write_some, s);
+        }
       }
-      const MomentTerms<T, Same> terms = {cn.x(b.outer, b.inner), Same(m[j].k)};
-      if (!kWrites || j >= writes) return add_part(call, b, terms, Nothing(), false, s);
-      add_part(call, b, terms, out(b.outer), call.streams, s);
     };
     each_block(n, writes > reads ? writes : reads, add,
                [&](int64_t j, const Block& b, const Sums& s) {
@@ -331,15 +321,15 @@ void plane_normalize(const Call& call, const Range& r) {
   }
 }
 
-// Both verbs at once, or, where that would be much code for old processors, one after the other.
+// Both verbs at once. One after the other where results stay in the caches, so that no memory is
+// written meanwhile, and where it would be much code for old processors.
 template <class T, Gate kGate>
 void plane_normalize_and_moments(const Call& call, const Range& done, const Range& next) {
-  if constexpr (kRegs > 2) {
-    plane_normalize<T, kGate>(call, done);
-    plane_moments<T>(call, next);
-  } else {
-    plane_write_and_read<T, kGate, true>(call, done, next);
+  if constexpr (kRegs <= 2) {
+    if (call.streams) return plane_write_and_read<T, kGate, true>(call, done, next);
   }
+  plane_normalize<T, kGate>(call, done);
+  plane_moments<T>(call, next);
 }
 
 template <class T, Gate kGate>
@@ -349,7 +339,7 @@ void plane_gradient_sums(const Call& call, const Range& r) {
     const auto add = [&](int64_t j, const Block& b, Sums& s) {
       const Channel<T> c{call, n.channel_from + j};
       const GradientTerms<T, kGate, Same> terms = {gated<T, kGate>(c, b.outer, b.inner)};
-      add_part(call, b, terms, Nothing(), false, s);
+      add_part(call, b, terms, s);
     };
     const auto merge = [&](int64_t j, const Block& b, const Sums& s) {
       double g = s.total(), gd = s.total2();

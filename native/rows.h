@@ -20,11 +20,7 @@ constexpr int kTileStreams = 4;
 constexpr int kMoreTileStreams = 8;
 constexpr int64_t kLongTile = 1024;
 
-// Tiles that are written in lock step, which loads coefficients once for all.
-constexpr int kWriteStreams = 2;
-constexpr int kMoreWriteStreams = 4;
-
-static_assert(kTileStreams <= kMostRuns && kMoreWriteStreams <= kMostRuns, "rooms of gates");
+static_assert(kTileStreams <= kMostRuns, "rooms of gates");
 
 struct Tiles {
   int64_t first;   // element of the first
@@ -129,28 +125,6 @@ INLINE void add_lanes(const Terms& terms, int64_t apart, int64_t bits_apart, int
       }
       s = add(s, u);
       s2 = fma(u, w, s2);
-    }
-    store(u_sum + i, s);
-    store(uw_sum + i, s2);
-  }
-}
-
-// Adds up tiles in lock step, and beside each writes one that lies as far from `out`, past the
-// caches: so memory is read while memory is written.
-template <int kRuns, class Terms, class Out>
-INLINE void add_and_write_lanes(const Terms& terms, const Out& out, int64_t apart,
-                                int64_t bits_apart, int64_t n, float* u_sum, float* uw_sum) {
-  for (int64_t i = 0; i + kLanes <= n; i += kLanes) {
-    F s = load(u_sum + i), s2 = load(uw_sum + i);
-    const auto held = out.held(i);
-#pragma GCC unroll 4
-    for (int g = 0; g < kRuns; ++g) {
-      const At p = {g * apart + i, i, g * bits_apart + i / 8};
-      F u, w;
-      terms.at(p, kLanes, u, w);
-      s = add(s, u);
-      s2 = fma(u, w, s2);
-      held.streamed(p);
     }
     store(u_sum + i, s);
     store(uw_sum + i, s2);
@@ -318,60 +292,17 @@ void row_moments(const Call& call, const Range& r) {
       });
 }
 
-// Writes tiles in lock step, from one to the next so many elements and bytes of gate bits; all
-// begin equally far from a boundary.
-template <int kRuns, bool kStreamed, class Out>
-INLINE void write_lanes(const Out& out, int64_t head, int64_t apart, int64_t bits_apart,
-                        int64_t n) {
-  const auto at = [&](int g, int64_t i) { return At{g * apart + i, i, g * bits_apart + i / 8}; };
-  int64_t i = head;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto held = out.held(i);
-#pragma GCC unroll 4
-    for (int g = 0; g < kRuns; ++g) write_unit<kStreamed>(held, at(g, i));
-  }
-  for (int g = 0; g < kRuns; ++g) {
-    if (head > 0) write_end(out, at(g, 0), head);
-    if (i < n) write_end(out, at(g, i), n - i);
-  }
-}
-
-// Writes all tiles of a range, of what out(tile) gives.
-template <int kRuns, class Gates, class MakeOut>
-INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut out) {
-  const int64_t apart = t.count / kRuns;
-  const int64_t elements = apart * t.stride, bits = gates.apart(apart);
-  int64_t done = 0;
-  // With a distance of whole vectors each run's boundaries are those of the first. In the caches
-  // one tile at a time is faster: tiles whole pages apart would share few lines of the first-level
-  // one.
-  if (call.streams && elements % (4 * kLanes) == 0) {
-    for (; done < apart; ++done) {
-      gates.before(done, apart, kRuns);
-      const auto o = out(done);
-      const int64_t head = o.head(At{}, t.lanes);
-      if (head >= 0) {
-        write_lanes<kRuns, true>(o, head, elements, bits, t.lanes);
-      } else {
-        write_lanes<kRuns, false>(o, 0, elements, bits, t.lanes);
-      }
-      gates.after(done, apart, kRuns);
-    }
-    done *= kRuns;
-  }
-  for (; done < t.all(); ++done) {
-    gates.before(done, 0, 1);
-    write(out(done), t.lanes_of(done), call.streams);
-    gates.after(done, 0, 1);
-  }
-}
-
+// Writes all tiles of a range, of what out(tile) gives, one after the other: several in lock step
+// are often whole pages apart, and a processor that compares the low 12 bits of an address alone
+// makes each load wait for the store before it. The next tile is asked for meanwhile instead.
 template <class Gates, class MakeOut>
 INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut out) {
-  if (t.lanes >= kLongTile) {
-    write_tiles<kMoreWriteStreams>(call, t, gates, out);
-  } else {
-    write_tiles<kWriteStreams>(call, t, gates, out);
+  for (int64_t j = 0; j < t.all(); ++j) {
+    gates.before(j, 0, 1);
+    auto tile = out(j);
+    tile.ahead = j + 1 < t.all() ? t.stride : 0;
+    write(tile, t.lanes_of(j), call.streams);
+    gates.after(j, 0, 1);
   }
 }
 
@@ -412,42 +343,44 @@ void row_normalize(const Call& call, const Range& r) {
   write_tiles(call, t, out.gates, [&](int64_t tile) { return out.at(tile); });
 }
 
-// Whether all tiles begin and end where vectors do that are stored past the caches.
-template <class T>
-INLINE bool are_whole_vectors(const T* first, const Tiles& t) {
-  return (uintptr_t)first % (kLanes * sizeof(T)) == 0 && t.stride % kLanes == 0 &&
-         t.lanes % kLanes == 0 && t.rest == 0;
-}
+// Writes the tiles of `done` that lie as those which are about to be read of other channels, and
+// asks for these meanwhile.
+template <class T, Gate kGate>
+struct WriteBefore : NoGates {
+  const Call& call;
+  RowNormalize<T, kGate>& out;
+  const int64_t ahead;  // from a tile to the one that is read
 
-// Small planes: normalizes the channels of `done`, which lie in a cache, while those of `next` are
-// read for their moments. One after the other where not whole vectors go past the caches.
+  WriteBefore(const Call& call, RowNormalize<T, kGate>& out, int64_t ahead)
+      : call(call), out(out), ahead(ahead) {}
+
+  INLINE_MEMBER void before(int64_t tile, int64_t tiles, int64_t count) {
+    for (int64_t g = 0; g < count; ++g) {
+      const int64_t j = tile + g * tiles;
+      auto o = out.at(j);
+      o.ahead = ahead;
+      write(o, out.t.lanes_of(j), call.streams);
+      out.gates.after(j, 0, 1);
+    }
+  }
+};
+
+// Small planes: normalizes the channels of `done`, which lie in a cache, while those of `next` come
+// from memory for their moments.
 template <class T, Gate kGate>
 void row_normalize_and_moments(const Call& call, const Range& done, const Range& next) {
   const Tiles t = tiles_of(call, done);
   const Tiles to_read = tiles_of(call, next);
-  if (kRegs > 2 || !call.streams || t.lanes != to_read.lanes ||
-      !are_whole_vectors((const T*)call.y + t.first, t)) {
+  if (kRegs > 2 || !call.streams || t.channels == 0 || to_read.channels == 0) {
     if (t.channels > 0) row_normalize<T, kGate>(call, done);
     if (to_read.channels > 0) row_moments<T>(call, next);
     return;
   }
   RowNormalize<T, kGate> out(call, done, t);
-  row_moments<T>(
-      call, next,
-      [&](const Tiles&, const TileBlock& b, Lanes<float>& sum, Lanes<float>& sum2, auto terms) {
-        sum.clear(b.lanes);
-        sum2.clear(b.lanes);
-        const int64_t apart = b.apart * t.stride, bits = out.gates.apart(b.apart);
-        for (int64_t j = b.first; j < b.first + b.positions; ++j) {
-          if (b.streams == kTileStreams) {
-            add_and_write_lanes<kTileStreams>(terms(j), out.at(j), apart, bits, t.lanes, sum.v,
-                                              sum2.v);
-          } else {
-            add_and_write_lanes<1>(terms(j), out.at(j), 0, 0, t.lanes, sum.v, sum2.v);
-          }
-          out.gates.after(j, b.apart, b.streams);
-        }
-      });
+  WriteBefore<T, kGate> writing(call, out, to_read.first - t.first);
+  row_moments<T>(call, next,
+                 [&](const Tiles& read, const TileBlock& b, Lanes<float>& sum, Lanes<float>& sum2,
+                     auto terms) { add_block(read, b, writing, sum, sum2, terms); });
 }
 
 template <class T, Gate kGate>

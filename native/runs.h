@@ -32,8 +32,6 @@ struct PerLane {
   const float* v;
   explicit PerLane(const float* p) : v(p) {}
   INLINE_MEMBER F at(int64_t i) const { return load(v + i); }
-  // Those of one vector, which no store between their uses can change.
-  INLINE_MEMBER Same held(int64_t i) const { return Same(load(v + i)); }
 };
 
 // Elements before the first 64-byte boundary.
@@ -63,15 +61,29 @@ struct At {
   INLINE_MEMBER At plus(int64_t n) const { return {element + n, lane + n, bits + n / 8}; }
 };
 
+// Writes the line at p of `to` past the caches.
+template <class Out, class T>
+INLINE void stream_line(const Out& out, T* to, At p) {
+  if constexpr (kLine<T> == kLanes) {
+    stream(to + p.element, out.at(p, kLanes));
+  } else {
+    const F v = out.at(p, kLanes);
+    stream(to + p.element, v, out.at(p.plus(kLanes), kLanes));
+  }
+}
+
 // y = f((x - c) a + b + residual), and the gate where it is kept.
 template <class T, Gate kGate, class C>
 struct Normalize {
+  using Type = T;
+
   const T* x;
   const T* residual;  // or null
   T* y;
   uint8_t* gate;  // or null: not kept
   bool relu;
   C c, a, b;
+  int64_t ahead = 0;  // elements from x to what is read next, which is asked for meanwhile
 
   INLINE_MEMBER F at(At p, int64_t n) const {
     F v = fma(sub(load_some(x + p.element, n), c.at(p.lane)), a.at(p.lane), b.at(p.lane));
@@ -80,13 +92,12 @@ struct Normalize {
     return kGate == Gate::kNone || (kGate == Gate::kAny && !relu) ? v : keep(v, v);
   }
 
-  INLINE_MEMBER Normalize<T, kGate, Same> held(int64_t i) const {
-    return {x, residual, y, gate, relu, c.held(i), a.held(i), b.held(i)};
-  }
-
   INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(y + p.element, at(p, n), n); }
 
-  INLINE_MEMBER void streamed(At p) const { stream(y + p.element, at(p, kLanes)); }
+  INLINE_MEMBER void streamed(At p) const {
+    prefetch(x + ahead + p.element);
+    stream_line(*this, y, p);
+  }
 
   INLINE_MEMBER bool is_kept() const {
     return kGate == Gate::kKept || (kGate == Gate::kAny && gate);
@@ -140,11 +151,14 @@ __attribute__((noinline)) void add_in_double(const Gated<T, kGate, C>& in, int64
 // g.
 template <class T, Gate kGate, class C, bool kMayBeConstants = true>
 struct InputGradient {
+  using Type = T;
+
   Gated<T, kGate, C> in;
   T* dx;
   T* d_residual;  // or null
   bool constants;
   C p, q;
+  int64_t ahead = 0;  // elements from x and dy to what is read next, which is asked for meanwhile
 
   INLINE_MEMBER F at(At at, int64_t n) const {
     F g, d;
@@ -154,30 +168,19 @@ struct InputGradient {
     return fma(g, in.a.at(at.lane), fma(d, p.at(at.lane), q.at(at.lane)));
   }
 
-  INLINE_MEMBER InputGradient<T, kGate, Same> held(int64_t i) const {
-    const Gated<T, kGate, Same> same = {in.x,         in.dy,        in.gate,     in.relu,
-                                        in.c.held(i), in.a.held(i), in.b.held(i)};
-    return {same, dx, d_residual, constants, p.held(i), q.held(i)};
-  }
-
   INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(dx + p.element, at(p, n), n); }
 
-  INLINE_MEMBER void streamed(At p) const { stream(dx + p.element, at(p, kLanes)); }
+  INLINE_MEMBER void streamed(At p) const {
+    prefetch(in.x + ahead + p.element);
+    prefetch(in.dy + ahead + p.element);
+    stream_line(*this, dx, p);
+  }
 
   int64_t head(At p, int64_t n) const {
     const int64_t h = to_boundary(dx + p.element);
     return h < n && (!in.is_kept() || h % 8 == 0) ? h : -1;
   }
 };
-
-template <bool kStreamed, class Out>
-INLINE void write_unit(const Out& out, At p) {
-  if (kStreamed) {
-    out.streamed(p);
-  } else {
-    out.ordinary(p, kLanes);
-  }
-}
 
 // The ends of runs, out of line: they are a small part of the work and would be most of the code.
 template <class Out>
@@ -196,8 +199,9 @@ INLINE void write(const Out& out, int64_t n, bool streams) {
   int64_t i = 0;
   const int64_t head = streams ? o.head(from, n) : -1;
   if (head >= 0) {
+    constexpr int64_t kStep = kLine<typename Out::Type>;
     if (head > 0) write_end(out, from, head);
-    for (i = head; i + kLanes <= n; i += kLanes) o.streamed(from.plus(i));
+    for (i = head; i + kStep <= n; i += kStep) o.streamed(from.plus(i));
   } else {
     for (; i + kLanes <= n; i += kLanes) o.ordinary(from.plus(i), kLanes);
   }

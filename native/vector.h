@@ -217,7 +217,15 @@ INLINE void store(float* p, F v, int64_t n) {
 #endif
 }
 
-// A store past the caches, for p on a boundary of 64 bytes.
+// Elements of a cache line.
+template <class T>
+constexpr int64_t kLine = 64 / (int64_t)sizeof(T);
+
+// Asks for the line of p, which may be any address.
+INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+
+// A store past the caches, for p on a boundary of 64 bytes. Always a whole line: a part of one may
+// be sent to memory before the rest comes, which takes many times as long.
 INLINE void stream(float* p, F v) {
 #if defined(__AVX512F__)
   _mm512_stream_ps(p, v.r[0]);
@@ -239,9 +247,14 @@ INLINE void stream_fence() {
 
 // ---- 16-bit types, rounded to nearest even; NaN stays NaN.
 
-struct Half16 {
+// Sixteen of them.
+#if defined(__AVX2__)
+typedef __m256i Halves;
+#else
+struct Halves {
   HalfReg r[kRegs];
 };
+#endif
 
 // Without instructions for them, conversions are long and stay out of line.
 #if defined(__AVX2__)
@@ -254,45 +267,79 @@ INLINE WordReg select(IntReg mask, WordReg a, WordReg b) {
   return ((WordReg)mask & a) | (~(WordReg)mask & b);
 }
 
-INLINE_HALF F widen(Half16 h, const Bf16*) {
-  F f;
 #if defined(__AVX512F__)
-  f.r[0] = (Reg)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h.r[0]), 16);
-#elif defined(__AVX2__)
-  EACH_REG(k) f.r[k] = (Reg)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h.r[k]), 16);
-#else
-  EACH_REG(k) f.r[k] = (Reg)(__builtin_convertvector(h.r[k], WordReg) << 16);
-#endif
-  return f;
+INLINE F widen(Halves h, const Bf16*) {
+  return {{(Reg)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)}};
 }
 
-INLINE_HALF Half16 narrow(F f, const Bf16*) {
-  Half16 h;
-#if defined(__AVX512F__)
+INLINE F widen(Halves h, const F16*) { return {{_mm512_cvtph_ps(h)}}; }
+
+INLINE Halves narrow(F f, const Bf16*) {
   const __m512i bits = _mm512_castps_si512(f.r[0]);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
   const __mmask16 nan = _mm512_cmp_ps_mask(f.r[0], f.r[0], _CMP_UNORD_Q);
   const __m512i all = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
-  h.r[0] = (HalfReg)_mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(all, 16));
+}
+
+INLINE Halves narrow(F f, const F16*) { return _mm512_cvtps_ph(f.r[0], _MM_FROUND_TO_NEAREST_INT); }
+#elif defined(__AVX2__)
+INLINE Reg widen(__m128i h, const Bf16*) {
+  return (Reg)_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16);
+}
+
+INLINE Reg widen(__m128i h, const F16*) { return _mm256_cvtph_ps(h); }
+
+template <class T>
+INLINE F widen(Halves h, const T* p) {
+  return {{widen(_mm256_castsi256_si128(h), p), widen(_mm256_extracti128_si256(h, 1), p)}};
+}
+
+INLINE Halves narrow(F f, const Bf16*) {
+  __m256i rounded[kRegs];
+  EACH_REG(k) {
+    const __m256i bits = _mm256_castps_si256(f.r[k]);
+    const __m256i odd = _mm256_srli_epi32(_mm256_slli_epi32(bits, 15), 31);
+    rounded[k] = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+  }
+  // A NaN is rare, and to look for one is cheaper than to blend.
+  if (__builtin_expect(_mm256_movemask_ps(_mm256_cmp_ps(f.r[0], f.r[1], _CMP_UNORD_Q)), 0)) {
+    EACH_REG(k) {
+      const __m256i bits = _mm256_castps_si256(f.r[k]);
+      const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(f.r[k], f.r[k], _CMP_UNORD_Q));
+      const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+      rounded[k] = _mm256_blendv_epi8(rounded[k], quiet, nan);
+    }
+  }
+  EACH_REG(k) rounded[k] = _mm256_srli_epi32(rounded[k], 16);
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(rounded[0], rounded[1]), 0xd8);
+}
+
+INLINE Halves narrow(F f, const F16*) {
+  return _mm256_set_m128i(_mm256_cvtps_ph(f.r[1], _MM_FROUND_TO_NEAREST_INT),
+                          _mm256_cvtps_ph(f.r[0], _MM_FROUND_TO_NEAREST_INT));
+}
 #else
+INLINE_HALF F widen(Halves h, const Bf16*) {
+  F f;
+  EACH_REG(k) f.r[k] = (Reg)(__builtin_convertvector(h.r[k], WordReg) << 16);
+  return f;
+}
+
+INLINE_HALF Halves narrow(F f, const Bf16*) {
+  Halves h;
   EACH_REG(k) {
     const WordReg bits = (WordReg)f.r[k];
     const IntReg nan = (IntReg)(bits & 0x7fffffff) > 0x7f800000;
     const WordReg rounded = bits + 0x7fff + ((bits >> 16) & 1);
     h.r[k] = __builtin_convertvector(select(nan, bits | 0x400000, rounded) >> 16, HalfReg);
   }
-#endif
   return h;
 }
 
-INLINE_HALF F widen(Half16 h, const F16*) {
+INLINE_HALF F widen(Halves h, const F16*) {
   F f;
-#if defined(__AVX512F__)
-  f.r[0] = _mm512_cvtph_ps((__m256i)h.r[0]);
-#elif defined(__AVX2__)
-  EACH_REG(k) f.r[k] = _mm256_cvtph_ps((__m128i)h.r[k]);
-#else
   EACH_REG(k) {
     const WordReg bits = __builtin_convertvector(h.r[k], WordReg);
     const WordReg magnitude = bits & 0x7fff;
@@ -304,17 +351,11 @@ INLINE_HALF F widen(Half16 h, const F16*) {
     f.r[k] =
         (Reg)(((bits & 0x8000) << 16) | select((IntReg)magnitude < 0x400, (WordReg)small, normal));
   }
-#endif
   return f;
 }
 
-INLINE_HALF Half16 narrow(F f, const F16*) {
-  Half16 h;
-#if defined(__AVX512F__)
-  h.r[0] = (HalfReg)_mm512_cvtps_ph(f.r[0], _MM_FROUND_TO_NEAREST_INT);
-#elif defined(__AVX2__)
-  EACH_REG(k) h.r[k] = (HalfReg)_mm256_cvtps_ph(f.r[k], _MM_FROUND_TO_NEAREST_INT);
-#else
+INLINE_HALF Halves narrow(F f, const F16*) {
+  Halves h;
   EACH_REG(k) {
     const WordReg bits = (WordReg)f.r[k];
     const WordReg magnitude = bits & 0x7fffffff;
@@ -328,46 +369,55 @@ INLINE_HALF Half16 narrow(F f, const F16*) {
     const WordReg all = select((IntReg)magnitude < 0x477ff000, finite, special);
     h.r[k] = __builtin_convertvector(((bits >> 16) & 0x8000) | all, HalfReg);
   }
-#endif
   return h;
 }
+#endif
 
 template <class T>
 INLINE F load(const T* p) {
-  Half16 h;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  // Each half by itself: its load is part of what widens it.
+  F f;
+  EACH_REG(k) f.r[k] = widen(_mm_loadu_si128((const __m128i*)p + k), p);
+  return f;
+#else
+  Halves h;
   memcpy(&h, p, sizeof h);
   return widen(h, p);
+#endif
 }
 
 // The ends of 16-bit runs, out of line: a small part of the work, but otherwise much of the code.
 template <class T>
 __attribute__((noinline)) F load(const T* p, int64_t n) {
-  Half16 h = {};
+  Halves h = {};
   memcpy(&h, p, 2 * n);
   return widen(h, p);
 }
 
 template <class T>
 INLINE void store(T* p, F v) {
-  const Half16 h = narrow(v, p);
+  const Halves h = narrow(v, p);
   memcpy(p, &h, sizeof h);
 }
 
 template <class T>
 __attribute__((noinline)) void store(T* p, F v, int64_t n) {
-  const Half16 h = narrow(v, p);
+  const Halves h = narrow(v, p);
   memcpy(p, &h, 2 * n);
 }
 
+// The first half of a line and the second one.
 template <class T>
-INLINE void stream(T* p, F v) {
-  const Half16 h = narrow(v, p);
+INLINE void stream(T* p, F v, F w) {
+  const Halves h[2] = {narrow(v, p), narrow(w, p)};
 #if defined(__AVX512F__)
-  _mm256_stream_si256((__m256i*)p, (__m256i)h.r[0]);
+  _mm512_stream_si512((__m512i*)p, _mm512_inserti64x4(_mm512_castsi256_si512(h[0]), h[1], 1));
 #elif defined(__AVX2__)
-  EACH_REG(k) _mm_stream_si128((__m128i*)p + k, (__m128i)h.r[k]);
+  _mm256_stream_si256((__m256i*)p, h[0]);
+  _mm256_stream_si256((__m256i*)p + 1, h[1]);
 #else
-  memcpy(p, &h, sizeof h);
+  memcpy(p, h, sizeof h);
 #endif
 }
 

@@ -84,6 +84,7 @@ class Numbers {
     memcpy(&half, memory_.data() + 2 * i, 2);
     uint32_t bits = (uint32_t)half << 16;
     if (type_ == 2) {
+      if ((half & 0x7fff) > 0x7c00) return NAN;
       if ((half & 0x7fff) < 0x400) return ldexp(half & 0x3ff, -24) * (half >> 15 ? -1 : 1);
       bits = (half & 0x8000u) << 16 | (((half & 0x7fffu) << 13) + (112u << 23));
     }
@@ -336,6 +337,20 @@ void test_pipeline(const Kernels& kernels, Shape s, int64_t type, int relu, bool
   same("M2 of a pipeline", part2, b.call.part2);
 }
 
+// A NaN whose bits are all ones, which rounding would carry beyond the exponent, stays a NaN in its
+// channel.
+void test_nan(const Kernels& kernels, int64_t type, bool streams) {
+  const Shape s = {3, 4, 96};
+  Buffers b(s, type, 0, false, streams, false);
+  const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
+  memset(b.call.shift + 1, 0xff, 4);
+  kernels.normalize(b.call, all);
+  for (int64_t i = 0; i < s.outer * s.channels * s.inner; ++i) {
+    const bool expected = i / s.inner % s.channels == 1;
+    if (isnan(b.y.get(i)) != expected) fail("NaN", i, expected, b.y.get(i));
+  }
+}
+
 void test_functions(const Kernels& kernels, bool at_end) {
   for (int64_t n = 1; n < 70; ++n) {
     Numbers x(n, 0, at_end), y(n, 0, at_end), dx(n, 0, at_end);
@@ -441,6 +456,7 @@ void test_all(const char* name, const Kernels& kernels) {
     test_channels(kernels, s, false);
     test_channels(kernels, s, true);
   }
+  for (int i = 0; i < 6; ++i) test_nan(kernels, i / 2, i % 2);
   test_functions(kernels, false);
   test_functions(kernels, true);
   test_training(kernels, false);
