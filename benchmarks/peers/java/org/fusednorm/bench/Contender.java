@@ -37,7 +37,14 @@ record Contender(
   static final String LIMIT_ORDINARY = "limit, ordinary stores";
   static final String ONEDNN = "oneDNN";
   static final String ONEDNN_APART = "oneDNN, ReLU apart";
-  static final String ONEDNN_BLOCKED = "oneDNN nChw16c";
+
+  /**
+   * Channels of a block in the layout that oneDNN itself prefers to NCHW: those that a vector
+   * holds. For blocks of another size it has plain loops alone.
+   */
+  static final int ONEDNN_BLOCK = Machine.hasAvx512() ? 16 : 8;
+
+  static final String ONEDNN_BLOCKED = "oneDNN nChw" + ONEDNN_BLOCK + "c";
   static final String PYTORCH = "PyTorch";
   static final String ND4J = "ND4J";
 
@@ -77,13 +84,16 @@ record Contender(
           new Contender(
               LIMIT_ORDINARY, LimitNorm.class, Map.of("stores", "ordinary"), Process.COMMON));
     }
-    all.add(oneDnn(ONEDNN, "same", "fused"));
-    if (c.layout().equals("NCHW") && c.channels() % 16 == 0) {
-      all.add(oneDnn(ONEDNN_BLOCKED, "blocked", "fused"));
-    }
-    boolean plainForward = c.layout().equals("NCHW") && !c.operation().isBackward();
-    if (plainForward && c.operation().relu() && !c.operation().add()) {
-      all.add(oneDnn(ONEDNN_APART, "same", "apart"));
+    // oneDNN has no normalization of 16 bits without AVX-512.
+    if (c.type() == DType.F32 || Machine.hasAvx512()) {
+      all.add(oneDnn(ONEDNN, "same", "fused"));
+      if (c.layout().equals("NCHW") && c.channels() % ONEDNN_BLOCK == 0) {
+        all.add(oneDnn(ONEDNN_BLOCKED, "blocked", "fused"));
+      }
+      boolean plainForward = c.layout().equals("NCHW") && !c.operation().isBackward();
+      if (plainForward && c.operation().relu() && !c.operation().add()) {
+        all.add(oneDnn(ONEDNN_APART, "same", "apart"));
+      }
     }
     if (c.type() == DType.F32) {
       // DJL 0.35.1 has no way to PyTorch's bfloat16: its JNI ends the process at the first array.

@@ -211,6 +211,10 @@ final class CpuPeers {
     if (p == Contender.Process.JAVA) {
       options.add("-Dfusednorm.native=off");
     }
+    if (p == Contender.Process.ND4J && !Machine.hasAvx512()) {
+      // It takes its largest library without looking at the processor.
+      options.add("-Dorg.bytedeco.javacpp.platform.extension=-avx2");
+    }
     return options;
   }
 }

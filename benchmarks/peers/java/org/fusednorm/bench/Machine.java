@@ -1,10 +1,13 @@
 package org.fusednorm.bench;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /** What a measurement ran on, for its record. */
 final class Machine {
@@ -21,11 +24,24 @@ final class Machine {
     return machine;
   }
 
+  /** Whether the processor has what oneDNN asks for under the name of AVX-512. */
+  static boolean hasAvx512() {
+    try {
+      return List.of(ofCpu("flags").orElse("").split(" ")).contains("avx512bw");
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
   private static String cpu() throws IOException {
+    String name = ofCpu("model name").orElse(System.getProperty("os.arch"));
+    return name + (hasAvx512() ? ", AVX-512" : "");
+  }
+
+  private static Optional<String> ofCpu(String key) throws IOException {
     return Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
-        .filter(line -> line.startsWith("model name"))
+        .filter(line -> line.startsWith(key))
         .map(line -> line.substring(line.indexOf(':') + 1).strip())
-        .findFirst()
-        .orElse(System.getProperty("os.arch"));
+        .findFirst();
   }
 }

@@ -46,8 +46,8 @@ import org.openjdk.jmh.annotations.Param;
 /** oneDNN through JavaCPP. */
 public class OneDnnNorm extends NormBenchmark {
   /**
-   * How the data lies: {@code same} as in the case, or {@code blocked} by 16 channels, the layout
-   * that oneDNN itself prefers to NCHW. Getting there and back is not measured.
+   * How the data lies: {@code same} as in the case, or {@code blocked} by {@link
+   * Contender#ONEDNN_BLOCK} channels. Getting there and back is not measured.
    */
   @Param({"same", "blocked"})
   public String order;
@@ -92,7 +92,9 @@ public class OneDnnNorm extends NormBenchmark {
             default -> memory.format_tag.nc;
           };
       plain = new memory.desc(dims, type, tag);
-      laid = blocked ? new memory.desc(dims, type, memory.format_tag.nChw16c) : plain;
+      memory.format_tag byBlocks =
+          Contender.ONEDNN_BLOCK == 16 ? memory.format_tag.nChw16c : memory.format_tag.nChw8c;
+      laid = blocked ? new memory.desc(dims, type, byBlocks) : plain;
       memory.desc channels =
           new memory.desc(new long[] {c.channels()}, memory.data_type.f32, memory.format_tag.a);
       NormCase.Operation o = c.operation();
