@@ -99,8 +99,12 @@ struct Elements {
   int64_t n;
 
   template <class V, class Function>
-  BN_DEVICE void each(V, Function f) const {
-    const int64_t first = thread_in_grid(), step = threads_in_grid();
+  BN_DEVICE void each(V v, Function f) const {
+    each(v, f, thread_in_grid(), threads_in_grid());
+  }
+  // The same by `step` threads, of which this one is the `first`.
+  template <class V, class Function>
+  BN_DEVICE void each(V, Function f, int64_t first, int64_t step) const {
     int64_t rest = 0;
     if constexpr (sizeof(V) == 4) {
       if (aligned()) {

@@ -2,9 +2,9 @@
 // of a table. Nothing is reduced and no thread waits for another.
 //
 // Block contract of every entry: a one-dimensional grid of blocks of kThreads threads, no shared
-// memory; any number of blocks is right, enough to fill the GPU is fast. Bytes moved: one read of
-// each input, one write of each output, four elements at a time where all of them are aligned to
-// four.
+// memory; any number of blocks is right (of sgd, from one for each parameter on), enough to fill
+// the GPU is fast. Bytes moved: one read of each input, one write of each output, four elements at
+// a time where all of them are aligned to four.
 
 #include "math.cuh"
 
@@ -110,13 +110,23 @@ BN_ENTRY(kThreads) activation_gradient(const ActivationGradientArgs g) {
 
 // ---- stochastic gradient descent ----
 
-struct SgdArgs {
+// A parameter and its own blocks: from `first` on, up to the first one of the next parameter.
+struct Descent {
   int64_t type;
   void* value;
   const void* gradient;
-  void* velocity;                         // null: none
+  void* velocity;  // null: none
+  int64_t n, first;
+};
+
+// As many as the 4 KB of a launch's arguments hold: of a network's parameters most are so small
+// that a launch costs more than their step.
+constexpr int kMostDescents = 84;
+
+struct SgdArgs {
   const double *rate, *momentum, *decay;  // in device memory; null: 0
-  int64_t n;
+  int64_t count;                          // of descents, 1 at least
+  Descent descent[kMostDescents];         // by their blocks, from 0 on
 };
 
 template <class V>
@@ -132,12 +142,23 @@ struct Descend : Everywhere {
   }
 };
 
-BN_ENTRY(kThreads) sgd(const SgdArgs g) {
-  with_value(g.type, [&](auto v) {
+BN_ENTRY(kThreads) sgd(BN_ARGUMENTS(SgdArgs) g) {
+  // The last one that begins with this block or before it.
+  int at = 0;
+  BN_UNROLL_BY(1)
+  for (int step = 64; step > 0; step /= 2) {
+    if (at + step < g.count && g.descent[at + step].first <= blockIdx.x) at += step;
+  }
+  const Descent& d = g.descent[at];
+  const int64_t end = at + 1 < g.count ? g.descent[at + 1].first : gridDim.x;
+  const int64_t thread = (blockIdx.x - d.first) * kThreads + threadIdx.x;
+  const int64_t threads = (end - d.first) * kThreads;
+  with_value(d.type, [&](auto v) {
     using V = decltype(v);
     const auto read = [](const double* p) { return p ? V(*p) : V(0); };
-    Elements<3, 2>{g.type, {g.value, g.gradient, g.velocity}, {g.value, g.velocity}, g.n}.each(
-        v, Descend<V>(read(g.rate), read(g.momentum), read(g.decay)));
+    const Descend<V> descend(read(g.rate), read(g.momentum), read(g.decay));
+    Elements<3, 2>{d.type, {d.value, d.gradient, d.velocity}, {d.value, d.velocity}, d.n}.each(
+        v, descend, thread, threads);
   });
 }
 

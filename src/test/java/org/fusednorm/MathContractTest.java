@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.fusednorm.testing.EachBackend;
 import org.fusednorm.testing.Values;
 import org.junit.jupiter.api.function.Executable;
@@ -89,6 +90,105 @@ class MathContractTest {
               double limit = t == DType.F32 ? 1e-6 : 1e-14;
               assertClose(what, expected.get(i), value, limit);
             }
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * Parameters of every type, each in the middle of memory that nobody may touch: small ones, large
+   * ones among them, some with nothing, some off the alignment of vectors.
+   */
+  private static final class Many {
+    private static final int COUNT = 200;
+
+    final List<Parameter> parameters = new ArrayList<>();
+    final List<Tensor> velocities = new ArrayList<>();
+
+    /** Of value, gradient and velocity, one parameter after the other. */
+    private final List<Tensor> memory = new ArrayList<>();
+
+    Many(Backend b, Memory m) {
+      List<DType> types =
+          Stream.of(DType.F32, DType.F64, DType.F16, DType.BF16).filter(b::computes).toList();
+      for (int i = 0; i < COUNT; i++) {
+        DType t = types.get(i % types.size());
+        Tensor value = inside(m, t, i, before(i));
+        Tensor gradient = inside(m, t, i, beforeGradient(i));
+        parameters.add(new Parameter("p" + i, value, gradient));
+        velocities.add(inside(m, t, i, before(i)));
+      }
+    }
+
+    private static int elements(int i) {
+      return i % 50 == 40 ? 0 : i % 21 == 7 ? 2_000 + 31 * i : 1 + 7 * i % 60;
+    }
+
+    private static int before(int i) {
+      return i / 4 % 2;
+    }
+
+    private static int beforeGradient(int i) {
+      return i % 5 == 4 ? 1 - before(i) : before(i);
+    }
+
+    private Tensor inside(Memory m, DType t, int i, int before) {
+      Tensor all = normal(m, Shape.of(before + elements(i) + 3), t, memory.size());
+      memory.add(all);
+      return all.batch(before, before + elements(i));
+    }
+
+    List<double[]> values() {
+      return memory.stream().map(Tensor::toDoubles).toList();
+    }
+
+    /** What they are after a step at rate 0.3 with decay 0.01. */
+    List<double[]> descended(boolean moving) {
+      List<double[]> all = values();
+      for (int i = 0; i < COUNT; i++) {
+        double[] value = all.get(3 * i);
+        double[] gradient = all.get(3 * i + 1);
+        double[] velocity = all.get(3 * i + 2);
+        for (int j = 0; j < elements(i); j++) {
+          int at = before(i) + j;
+          double kept = moving ? 0.9 * velocity[at] : 0;
+          double step = kept + gradient[beforeGradient(i) + j] + 0.01 * value[at];
+          value[at] -= 0.3 * step;
+          velocity[at] = moving ? step : velocity[at];
+        }
+      }
+      return all;
+    }
+  }
+
+  /** More than a launch takes where that has an end. */
+  @ParameterizedTest
+  @MethodSource("backends")
+  void descentOfVeryMany(String name) {
+    try (Backend b = Backends.open(name)) {
+      for (boolean moving : new boolean[] {false, true}) {
+        try (Scope m = b.scope()) {
+          Scalar rate = m.scalar(0.3);
+          Scalar kept = moving ? m.scalar(0.9) : null;
+          Scalar decay = m.scalar(0.01);
+          Many all = new Many(b, m);
+          Many one = new Many(b, m);
+          List<double[]> expected = all.descended(moving);
+          b.math().sgd(all.parameters, moving ? all.velocities : null, rate, kept, decay);
+          for (int i = 0; i < Many.COUNT; i++) {
+            Parameter p = one.parameters.get(i);
+            Tensor v = moving ? one.velocities.get(i) : null;
+            b.math().sgd(p.value(), p.gradient(), v, rate, kept, decay);
+          }
+          List<double[]> actual = all.values();
+          List<double[]> actualOne = one.values();
+          for (int i = 0; i < expected.size(); i++) {
+            Parameter p = all.parameters.get(i / 3);
+            String what = List.of("value", "gradient", "velocity").get(i % 3) + " of " + p;
+            double limit = Values.threshold(p.value().dtype());
+            assertClose(what, expected.get(i), actual.get(i), limit);
+            assertArrayEquals(actualOne.get(i), actual.get(i), what);
           }
         }
       }

@@ -35,7 +35,7 @@ final class CudaMath {
           "matmul_32_f64");
 
   // As in cuda/math.cuh and cuda/math_*.cu.
-  private static final int THREADS = 256;
+  static final int THREADS = 256;
   private static final int WARP = 32;
   private static final int BIAS_TILE = 32;
   private static final int LARGE_TILE = 64;
@@ -44,10 +44,10 @@ final class CudaMath {
   private static final int BAD_LABEL = 1;
 
   /** Elements of a thread that are worth a launch of one more block. */
-  private static final int ELEMENTS = 4;
+  static final int ELEMENTS = 4;
 
   /** Blocks on a multiprocessor at a time. */
-  private static final int RESIDENT = 8;
+  static final int RESIDENT = 8;
 
   /** Most blocks whose sums are merged. */
   private static final int PARTS = 512;
@@ -55,6 +55,7 @@ final class CudaMath {
   /** Least rows of a slice that is summed apart from the others. */
   private static final int SLICE = 64;
 
+  final CudaDescent descent;
   private final Launches launches;
   private final CudaMemory memory;
 
@@ -68,7 +69,6 @@ final class CudaMath {
   private final Kernel activationGradient;
   private final Kernel softmaxCrossEntropy;
   private final Kernel correct;
-  private final Kernel sgd;
   private final Kernel gather;
   private final Kernel squaredNorm;
   private final Kernel matmulLarge;
@@ -90,7 +90,7 @@ final class CudaMath {
     activationGradient = launches.kernel("activation_gradient");
     softmaxCrossEntropy = launches.kernel("softmax_cross_entropy");
     correct = launches.kernel("correct");
-    sgd = launches.kernel("sgd");
+    descent = new CudaDescent(launches);
     gather = launches.kernel("gather");
     squaredNorm = launches.kernel("squared_norm");
     matmulLarge = launches.kernel("matmul_64_f32");
@@ -258,19 +258,6 @@ final class CudaMath {
     kernel.arg(address(dlogits)).arg(add(w)).launch(blocks, THREADS, 0);
   }
 
-  void sgd(
-      Tensor value,
-      Tensor gradient,
-      Tensor velocity,
-      Scalar learningRate,
-      Scalar momentum,
-      Scalar weightDecay) {
-    long n = value.shape().elements();
-    sgd.arg(type(value)).arg(address(value)).arg(address(gradient)).arg(address(velocity));
-    sgd.arg(address(learningRate)).arg(address(momentum)).arg(address(weightDecay));
-    launchElements(sgd.arg(n), n);
-  }
-
   void gather(Tensor table, Tensor rows, double scale, Tensor out) {
     boolean copies = table.dtype() == out.dtype();
     long n = out.shape().elements();
@@ -298,7 +285,7 @@ final class CudaMath {
     }
   }
 
-  private static long tiles(long n, long size) {
+  static long tiles(long n, long size) {
     return (n + size - 1) / size;
   }
 
@@ -306,7 +293,7 @@ final class CudaMath {
     return w == Write.ADD ? 1 : 0;
   }
 
-  private static long type(Tensor t) {
+  static long type(Tensor t) {
     return switch (t.dtype()) {
       case F32 -> 0;
       case F16 -> 1;
@@ -316,11 +303,11 @@ final class CudaMath {
     };
   }
 
-  private static long address(Tensor t) {
+  static long address(Tensor t) {
     return t == null ? 0 : t.storage().address() + t.byteOffset();
   }
 
-  private static long address(Scalar s) {
+  static long address(Scalar s) {
     return s == null ? 0 : address(s.tensor());
   }
 

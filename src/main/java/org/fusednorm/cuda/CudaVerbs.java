@@ -7,6 +7,7 @@ import org.fusednorm.DType;
 import org.fusednorm.Engine;
 import org.fusednorm.Moments;
 import org.fusednorm.Nonlinearity;
+import org.fusednorm.Parameter;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Scalar;
@@ -270,7 +271,22 @@ abstract class CudaVerbs implements Engine {
       Scalar weightDecay) {
     enter();
     try {
-      math.sgd(value, gradient, velocity, learningRate, momentum, weightDecay);
+      math.descent.run(value, gradient, velocity, learningRate, momentum, weightDecay);
+    } finally {
+      context.leave();
+    }
+  }
+
+  @Override
+  public void sgd(
+      List<Parameter> parameters,
+      List<Tensor> velocities,
+      Scalar learningRate,
+      Scalar momentum,
+      Scalar weightDecay) {
+    enter();
+    try {
+      math.descent.run(parameters, velocities, learningRate, momentum, weightDecay);
     } finally {
       context.leave();
     }

@@ -19,6 +19,7 @@ import org.fusednorm.Backend;
 import org.fusednorm.BackendException;
 import org.fusednorm.Backends;
 import org.fusednorm.DType;
+import org.fusednorm.Parameter;
 import org.fusednorm.Running;
 import org.fusednorm.Saved;
 import org.fusednorm.Scope;
@@ -106,7 +107,7 @@ class EngineDevices {
     return launched;
   }
 
-  /** Data at an odd address, and as many layers as one launch commits. */
+  /** Data at an odd address, and as many layers and parameters as a launch takes. */
   private static void unaligned(Backend b) {
     try (Scope m = b.scope()) {
       Shape s = Shape.ncl(2, 3, 5);
@@ -116,6 +117,12 @@ class EngineDevices {
       b.norm().backward(x, x, saved, Activation.NONE, Sums.empty(m, 3), x, null);
       List<Running> all = Stream.generate(() -> Running.cumulative(m, 3, true)).limit(32).toList();
       b.norm().commit(Collections.nCopies(32, saved), all);
+      List<Parameter> parameters =
+          Stream.generate(() -> m.zeros(Shape.of(3), DType.F32))
+              .map(value -> new Parameter("p", value, m.zeros(Shape.of(3), DType.F32)))
+              .limit(CudaDescent.MOST)
+              .toList();
+      b.math().sgd(parameters, null, m.scalar(1), null, null);
     }
   }
 

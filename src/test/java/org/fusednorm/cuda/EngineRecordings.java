@@ -9,10 +9,13 @@ import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import jcuda.driver.CUresult;
 import org.fusednorm.Backend;
 import org.fusednorm.BackendException;
 import org.fusednorm.DType;
+import org.fusednorm.Parameter;
 import org.fusednorm.Recording;
+import org.fusednorm.Scalar;
 import org.fusednorm.Shape;
 import org.fusednorm.Tensor;
 import org.fusednorm.Write;
@@ -143,6 +146,64 @@ class EngineRecordings {
       assertEquals(62_500, sums.toFloats()[63]);
       r.replay();
       assertEquals(20_000, sum.toDoubles()[0]);
+    }
+  }
+
+  /** A rate that changes between replays; parameters with nothing take no room. */
+  @Test
+  void descentOfManyIsOneLaunch() {
+    try (Backend b = EngineMemory.open();
+        Scalar rate = b.scalar(0)) {
+      int[][] launches = {{0, 0}, {1, 1}, {CudaDescent.MOST, 1}, {CudaDescent.MOST + 1, 2}};
+      for (int[] of : launches) {
+        List<Parameter> all = new ArrayList<>();
+        for (int i = 0; i < of[0]; i++) {
+          all.add(new Parameter("nothing", ones(b, 0), ones(b, 0)));
+          all.add(new Parameter("p" + i, ones(b, 1 + i), ones(b, 1 + i)));
+        }
+        if (of[0] == 0) {
+          all.add(new Parameter("nothing", ones(b, 0), ones(b, 0)));
+        }
+        rate.set(0.5);
+        Recording r = b.record(() -> b.math().sgd(all, null, rate, null, null));
+        rate.set(0.125);
+        b.synchronize();
+        long before = Emulator.onDevice() ? 0 : Emulator.count(Count.LAUNCHES);
+        r.replay();
+        b.synchronize();
+        long after = Emulator.onDevice() ? of[1] : Emulator.count(Count.LAUNCHES);
+        assertEquals(of[1], after - before, of[0] + " parameters");
+        for (Parameter p : all) {
+          float[] expected = new float[(int) p.value().shape().elements()];
+          Arrays.fill(expected, 0.375f);
+          assertArrayEquals(expected, p.value().toFloats(), p.name());
+        }
+        r.close();
+      }
+    }
+  }
+
+  /** By elements, one at least: as many as run at a time where there is work for all of them. */
+  @Test
+  void blocksOfADescentAreSpreadOverItsParameters() {
+    assumeFalse(Emulator.onDevice(), "lets a launch fail, whose text has its blocks");
+    try (Backend b = EngineMemory.open();
+        Scalar rate = b.scalar(0)) {
+      int[][] sizes = {{7}, {1024, 1025}, {7, 1, 300, 2_100}, {7, 100_000, 1, 300, 2_100}};
+      int[] blocks = {1, 3, 6, 32};
+      for (int i = 0; i < sizes.length; i++) {
+        List<Parameter> all =
+            Arrays.stream(sizes[i])
+                .mapToObj(n -> new Parameter("p", ones(b, n), ones(b, n)))
+                .toList();
+        b.synchronize();
+        Emulator.failCall(2, CUresult.CUDA_ERROR_INVALID_VALUE);
+        BackendException e =
+            assertThrows(BackendException.class, () -> b.math().sgd(all, null, rate, null, null));
+        assertTrue(e.getMessage().contains("(sgd, " + blocks[i] + " blocks"), e.getMessage());
+      }
+    } finally {
+      Emulator.failCall(0, 0);
     }
   }
 
