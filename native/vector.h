@@ -16,6 +16,11 @@
 #include <arm_neon.h>
 #endif
 
+// Or test/avx512.h does what AVX-512 is asked for.
+#if defined(__AVX512F__) || defined(FUSEDNORM_EMULATED_AVX512)
+#define FUSEDNORM_AVX512
+#endif
+
 // Each instruction set compiles a copy of its own, which the linker must not merge with another.
 namespace {
 
@@ -27,7 +32,7 @@ struct F16 {
   uint16_t bits;
 };
 
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
 constexpr int kRegs = 1;
 #elif defined(__AVX2__)
 constexpr int kRegs = 2;
@@ -104,7 +109,7 @@ INLINE F div(F a, F b) {
 // a b + c: in one rounding where the instruction set can, always in two where it cannot.
 INLINE F fma(F a, F b, F c) {
   EACH_REG(k) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
     a.r[k] = _mm512_fmadd_ps(a.r[k], b.r[k], c.r[k]);
 #elif defined(__AVX2__)
     a.r[k] = _mm256_fmadd_ps(a.r[k], b.r[k], c.r[k]);
@@ -125,7 +130,7 @@ INLINE F first(F v, int64_t n) {
 
 // g where !(v <= 0), NaN included, and +0 elsewhere. keep(v, v) is relu, which keeps NaN.
 INLINE F keep(F g, F v) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   g.r[0] =
       _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v.r[0], _mm512_setzero_ps(), _CMP_NLE_UQ), g.r[0]);
 #else
@@ -136,7 +141,7 @@ INLINE F keep(F g, F v) {
 
 // g where the bit is set, and +0 elsewhere.
 INLINE F keep(F g, Bits b) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   g.r[0] = _mm512_maskz_mov_ps((__mmask16)b, g.r[0]);
 #else
   EACH_REG(k) {
@@ -150,7 +155,7 @@ INLINE F keep(F g, Bits b) {
 
 // The bits of !(v <= 0).
 INLINE Bits open(F v) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   return _mm512_cmp_ps_mask(v.r[0], _mm512_setzero_ps(), _CMP_NLE_UQ);
 #else
   Bits b = 0;
@@ -192,7 +197,7 @@ INLINE F load(const float* p) {
 
 // The other lanes are 0, and not one byte of theirs is touched.
 INLINE F load(const float* p, int64_t n) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   return {{_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p)}};
 #elif defined(__AVX2__)
   return {{_mm256_maskload_ps(p, (__m256i)first_lanes(n, 0)),
@@ -207,7 +212,7 @@ INLINE F load(const float* p, int64_t n) {
 INLINE void store(float* p, F v) { EACH_REG(k) * (UnalignedReg*)(p + k * kRegLanes) = v.r[k]; }
 
 INLINE void store(float* p, F v, int64_t n) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v.r[0]);
 #elif defined(__AVX2__)
   _mm256_maskstore_ps(p, (__m256i)first_lanes(n, 0), v.r[0]);
@@ -227,7 +232,7 @@ INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 // A store past the caches, for p on a boundary of 64 bytes. Always a whole line: a part of one may
 // be sent to memory before the rest comes, which takes many times as long.
 INLINE void stream(float* p, F v) {
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   _mm512_stream_ps(p, v.r[0]);
 #elif defined(__AVX2__)
   EACH_REG(k) _mm256_stream_ps(p + k * kRegLanes, v.r[k]);
@@ -267,7 +272,7 @@ INLINE WordReg select(IntReg mask, WordReg a, WordReg b) {
   return ((WordReg)mask & a) | (~(WordReg)mask & b);
 }
 
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
 INLINE F widen(Halves h, const Bf16*) {
   return {{(Reg)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)}};
 }
@@ -375,7 +380,7 @@ INLINE_HALF Halves narrow(F f, const F16*) {
 
 template <class T>
 INLINE F load(const T* p) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__) && !defined(FUSEDNORM_AVX512)
   // Each half by itself: its load is part of what widens it.
   F f;
   EACH_REG(k) f.r[k] = widen(_mm_loadu_si128((const __m128i*)p + k), p);
@@ -411,7 +416,7 @@ __attribute__((noinline)) void store(T* p, F v, int64_t n) {
 template <class T>
 INLINE void stream(T* p, F v, F w) {
   const Halves h[2] = {narrow(v, p), narrow(w, p)};
-#if defined(__AVX512F__)
+#if defined(FUSEDNORM_AVX512)
   _mm512_stream_si512((__m512i*)p, _mm512_inserti64x4(_mm512_castsi256_si512(h[0]), h[1], 1));
 #elif defined(__AVX2__)
   _mm256_stream_si256((__m256i*)p, h[0]);

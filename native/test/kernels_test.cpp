@@ -467,7 +467,13 @@ void test_all(const char* name, const Kernels& kernels) {
 }  // namespace
 
 int main() {
-#if defined(__x86_64__)
+#if defined(FUSEDNORM_EMULATED_AVX512)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("f16c")) {
+    printf("native: kernels for AVX-512 not tested: the emulation needs AVX2\n");
+    return 0;
+  }
+  test_all("AVX-512, emulated", fusednorm::kernels_avx512);
+#elif defined(__x86_64__)
   __builtin_cpu_init();
   test_all("SSE2", fusednorm::kernels_sse2);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) {
