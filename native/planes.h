@@ -21,6 +21,9 @@ constexpr int kStreams = 4;
 // for while those are written stays in the first-level cache.
 constexpr int64_t kChunkBytes = 1024;
 
+// Where planes that follow each other are written alone, what is read is asked for so far ahead.
+constexpr int64_t kAheadBytes = 1024;
+
 struct Sums {
   F u[4], uw[4];
 
@@ -315,8 +318,9 @@ template <class T, Gate kGate>
 void plane_normalize(const Call& call, const Range& r) {
   for (int64_t o = r.outer_from; o < r.outer_to; ++o) {
     for (int64_t ch = r.channel_from; ch < r.channel_to; ++ch) {
-      write(normalized<T, kGate>(Channel<T>{call, ch}, o, r.inner_from), r.inner_to - r.inner_from,
-            call.streams);
+      auto out = normalized<T, kGate>(Channel<T>{call, ch}, o, r.inner_from);
+      out.ahead = kAheadBytes / sizeof(T);
+      write(out, r.inner_to - r.inner_from, call.streams);
     }
   }
 }
@@ -367,8 +371,9 @@ template <class T, Gate kGate>
 void plane_input_gradient(const Call& call, const Range& r) {
   for (int64_t o = r.outer_from; o < r.outer_to; ++o) {
     for (int64_t ch = r.channel_from; ch < r.channel_to; ++ch) {
-      write(differentiated<T, kGate>(Channel<T>{call, ch}, o, r.inner_from),
-            r.inner_to - r.inner_from, call.streams);
+      auto out = differentiated<T, kGate>(Channel<T>{call, ch}, o, r.inner_from);
+      out.ahead = kAheadBytes / sizeof(T);
+      write(out, r.inner_to - r.inner_from, call.streams);
     }
   }
 }
