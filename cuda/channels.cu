@@ -160,13 +160,11 @@ BN_RESIDENT_ENTRY(256, 2) channel_gradients(const ChannelGradientsArgs g) {
   const Coefficient type{g.wide != 0};
   BN_UNROLL_BY(1)
   for (int64_t channel = thread_in_grid(); channel < g.channels; channel += threads_in_grid()) {
-    void* const to[] = {g.beta, g.gamma};
-    BN_UNROLL_BY(1)
-    for (int i = 0; i < 2; ++i) {
-      if (!to[i]) continue;
-      const double before = g.add ? type.get(to[i], channel, 0) : 0;
-      type.put(to[i], channel, g.packed[i * g.channels + channel] + before);
-    }
+    const auto put = [&](void* to, double v) {
+      if (to) type.put(to, channel, v + (g.add ? type.get(to, channel, 0) : 0));
+    };
+    put(g.beta, g.packed[channel]);
+    put(g.gamma, g.packed[g.channels + channel]);
   }
 }
 

@@ -121,97 +121,21 @@ struct ColumnSums {
   }
 };
 
-// Per channel of the run, for the elements.
-struct Found {
-  float center, scale, shift;
-};
-struct FoundSlope {
-  float slope, offset;
-};
-
-struct ColumnsForwardArgs {
-  const void *x, *residual;  // the second one null: none
-  void* y;
-  uint8_t* gate;  // null: none
-  double* parts;  // not null: mean and M2 of each channel go here, and that is all
-  SavedOut saved;
-  int64_t relu;
+struct ColumnsForwardArgs : SinglePassForwardArgs {
   Rows rows;
 };
-
-// What the thread that finishes a channel needs of it besides its sums.
-struct ForwardNumbers {
-  float first;  // of its values: sums are those of values without it
-  float gamma, beta;
-
-  template <class Units>
-  static BN_DEVICE ForwardNumbers of(const ColumnsForwardArgs& g, const Units& units,
-                                     int64_t channel) {
-    const Coefficient narrow{false};
-    return {units.get(g.x, channel * g.rows.inner), float(narrow.get(g.saved.gamma, channel, 1)),
-            float(narrow.get(g.saved.beta, channel, 0))};
-  }
+struct ColumnsBackwardArgs : SinglePassBackwardArgs {
+  Rows rows;
 };
 
 // All threads come, with what they have of their channel: `together` adds up over the blocks that
-// share the run. Twice if F32 could not hold a channel. All threads see what was found.
-template <class Units, class Together>
-BN_DEVICE void find_moments(const ColumnsForwardArgs& g, Together& together, uint32_t run,
-                            const ForwardNumbers& n, double p, double q, Found* found) {
+// share the run. `finish` gets a channel, where that is in the run, and its sums, and says whether
+// they are exact; channels whose sums are not are taken again in F64. All threads see what was
+// found.
+template <class Units, class Together, class Sums, class Finish>
+BN_DEVICE void finish_channels(const Rows& w, Together& together, const Sums& sums, uint32_t run,
+                               double p, double q, const Finish& finish) {
   const Units units{};
-  const Rows& w = g.rows;
-  const MomentSums<Units> sums{g.x, nullptr};
-  const uint32_t mine = together.channel();
-  const int64_t channel = int64_t(run) * w.group + mine, top = channel * w.inner;
-  BN_UNROLL_BY(1)
-  for (int time = 0; time < 2; ++time) {
-    together.add(time, p, q);
-    bool exact = true;
-    if (together.finishes() && (time == 0 || together.again[mine])) {
-      const double shift = p * w.per_value, m2 = q - p * shift;
-      exact = time > 0 || sums.f32_held(p, q, m2);
-      if (time == 0) together.again[mine] = !exact;
-      const double mean = double(n.first) + shift, rest = m2 < 0 ? 0 : m2;
-      if (g.parts) {
-        if (together.rank == 0) {
-          g.parts[2 * channel] = mean;
-          g.parts[2 * channel + 1] = rest;
-        }
-      } else {
-        const SavedOut::Numbers to =
-            g.saved.numbers(n.gamma, n.beta, mean, rest / double(w.values));
-        if (together.rank == 0) {
-          g.saved.put(channel, to);
-          if (channel == 0) g.saved.put_count(w.values);
-        }
-        found[mine] = {float(to.center), float(to.scale), float(to.shift)};
-      }
-    }
-    if (!__syncthreads_or(!exact)) break;
-    p = q = 0;
-    together.of_lane_again(
-        run, [&](int64_t element) { sums.add_exactly(units, channel, top, element, p, q); });
-  }
-}
-
-struct ColumnsBackwardArgs {
-  const void *x, *dy;
-  void *dx, *residual;  // the gradient of the residual null: none
-  const uint8_t* gate;  // null: none kept
-  const void* shift;
-  double* parts;   // not null: the two sums of each channel go here, and that is all
-  double* packed;  // sums of dy, sums of dy xhat
-  SlopesOut slopes;
-  int64_t relu;
-  Rows rows;
-};
-
-// The same backward.
-template <class Units, class Together>
-BN_DEVICE void find_slopes(const ColumnsBackwardArgs& g, Together& together, uint32_t run,
-                           const GradientSums<Units>& sums, double p, double q, FoundSlope* found) {
-  const Units units{};
-  const Rows& w = g.rows;
   const uint32_t mine = together.channel();
   const int64_t channel = int64_t(run) * w.group + mine;
   BN_UNROLL_BY(1)
@@ -219,26 +143,33 @@ BN_DEVICE void find_slopes(const ColumnsBackwardArgs& g, Together& together, uin
     together.add(time, p, q);
     bool exact = true;
     if (together.finishes() && (time == 0 || together.again[mine])) {
-      exact = time > 0 || sums.f32_held(p, q);
+      finish(channel, mine, time > 0, p, q, exact);
       if (time == 0) together.again[mine] = !exact;
-      if (g.parts) {
-        if (together.rank == 0) {
-          g.parts[2 * channel] = p;
-          g.parts[2 * channel + 1] = q;
-        }
-      } else {
-        const SlopesOut::Kept kept = g.slopes.kept(channel);
-        const double dy_xhat = kept.against_xhat(p, q), slope = kept.slope(dy_xhat);
-        if (together.rank == 0) {
-          g.packed[channel] = p;
-          g.packed[w.channels + channel] = dy_xhat;
-        }
-        found[mine] = {float(slope), float(kept.offset(p, slope))};
-      }
     }
     if (!__syncthreads_or(!exact)) break;
     p = q = 0;
-    together.of_lane_again(
-        run, [&](int64_t element) { sums.add_exactly(units, channel, 0, element, p, q); });
+    together.of_lane_again(run, [&](int64_t element) {
+      sums.add_exactly(units, channel, channel * w.inner, element, p, q);
+    });
+  }
+}
+
+// The coefficients of a thread's elements, given those of the run's channels.
+template <int E>
+BN_DEVICE void set_each(Coefficients<float, E>& k, const Rows& w, const Stand& at,
+                        const Found* found) {
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) {
+    const Found& f = found[at.channel<E>(w, e)];
+    k.set(e, f.center, f.scale, f.shift);
+  }
+}
+template <int E>
+BN_DEVICE void set_each(InputGradient<float>::Constants<E>& k, const Rows& w, const Stand& at,
+                        const FoundSlope* found) {
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) {
+    const FoundSlope& f = found[at.channel<E>(w, e)];
+    k.set(e, f.slope, f.offset);
   }
 }

@@ -20,6 +20,8 @@ struct Planes {
 // Where a thread stands in its block's part of a channel.
 template <int kBlock>
 struct Place {
+  static constexpr int kStep = kBlock;  // units from one of a thread to its next
+
   uint32_t address, position;
   int left;  // units of the block from this thread's on
 
@@ -48,26 +50,70 @@ struct Place {
       address += uint32_t((w.channels - 1) * w.inner);
     }
   }
+  // Where the next n units are, and on behind them.
+  template <int n>
+  BN_DEVICE void next(const Planes& w, uint32_t (&addresses)[n]) {
+    BN_UNROLL
+    for (int i = 0; i < n; ++i) {
+      addresses[i] = address;
+      advance(w);
+    }
+  }
 };
 
-struct PlanesForwardArgs {
-  const void *x, *residual;  // the second one null: none
-  void* y;
-  uint8_t* gate;  // null: none
-  double* parts;  // not null: mean and M2 of each channel go here, and that is all
-  SavedOut saved;
-  int64_t relu;
+struct PlanesForwardArgs : SinglePassForwardArgs {
   Planes planes;
 };
 
-struct PlanesBackwardArgs {
-  const void *x, *dy;
-  void *dx, *residual;  // the gradient of the residual null: none
-  const uint8_t* gate;  // null: none kept
-  const void* shift;
-  double* parts;   // not null: the two sums of each channel go here, and that is all
-  double* packed;  // sums of dy, sums of dy xhat
-  SlopesOut slopes;
-  int64_t relu;
+struct PlanesBackwardArgs : SinglePassBackwardArgs {
   Planes planes;
 };
+
+// For a block in shared memory: what the thread that finishes a channel tells all others.
+template <class Of>
+struct Told {
+  Of found;
+  float exact;  // not 0: the sums were right. With an int a kernel of sm_75 spills
+};
+
+// All threads come, with what they have of a channel's sums: `together` adds up over the blocks
+// that share the channel. One thread of each calls `finish`, which tells what is found and `exact`;
+// if that is 0 the channel is taken again in F64, by all from the places that `start` gives. All
+// threads see what was told.
+template <class Units, class Together, class Sums, class Start, class Finish>
+BN_DEVICE void finish_channel(const Planes& w, Together& together, const Sums& sums,
+                              uint32_t channel, double p, double q, float& exact,
+                              const Start& start, const Finish& finish) {
+  constexpr int E = Units::kElements;
+  const Units units{};
+  BN_UNROLL_BY(1)
+  for (int time = 0; time < 2; ++time) {
+    together.add(time, p, q);
+    if (threadIdx.x == 0) finish(time > 0, p, q);
+    __syncthreads();
+    if (exact != 0) break;
+    p = q = 0;
+    auto at = start();
+    BN_UNROLL_BY(1)
+    for (; at.left > 0; at.left -= at.kStep) {
+      BN_UNROLL_BY(1)
+      for (int e = 0; e < E; ++e) {
+        sums.add_exactly(units, channel, int64_t(channel) * w.inner * E,
+                         int64_t(at.address) * E + e, p, q);
+      }
+      at.advance(w);
+    }
+  }
+}
+
+// All elements of a channel have the same coefficients.
+template <int E>
+BN_DEVICE void set_all(Coefficients<float, E>& k, const Found& found) {
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) k.set(e, found.center, found.scale, found.shift);
+}
+template <int E>
+BN_DEVICE void set_all(InputGradient<float>::Constants<E>& k, const FoundSlope& found) {
+  BN_UNROLL
+  for (int e = 0; e < E; ++e) k.set(e, found.slope, found.offset);
+}

@@ -58,6 +58,16 @@ struct Holding {
       for (int t = 0; t < kTensors; ++t) get(t, i + j) = coming.of[t][j];
     }
   }
+  // All of the first run.
+  BN_DEVICE void fill(const Rows& w, const Stand& of,
+                      const void* const (&tensors)[kTensors]) const {
+    Coming coming;
+    BN_UNROLL_BY(1)
+    for (int i = 0; i < rounds; i += kBatch) {
+      start(coming, w, of, tensors, i);
+      keep(coming, w, of, i);
+    }
+  }
   // The first of them come to L2 while the team meets.
   BN_DEVICE void prefetch_first(const Rows& w, const Stand& of,
                                 const void* const (&tensors)[kTensors]) const {
@@ -146,23 +156,17 @@ BN_DEVICE void cg_forward(const TeamColumnsForwardArgs& g) {
   TeamOfColumns<Units> together(w, at, again, of_threads, mate);
   const Held held{memory + threadIdx.x, rounds};
   const void* const data[] = {g.x};
-  typename Held::Coming coming;
-  BN_UNROLL_BY(1)
-  for (int i = 0; i < rounds; i += kBatch) {
-    held.start(coming, w, at, data, i);
-    held.keep(coming, w, at, i);
-  }
+  held.fill(w, at, data);
   // Of the thread's channel in a run.
   const uint32_t mine = together.channel();
   const bool ends = together.lane() == 0 && mine < group;
   const auto numbers_of = [&](uint32_t of_run) {
     const uint32_t channel = of_run * group + mine;
-    return ends && channel < channels ? ForwardNumbers::of(g, units, channel)
+    return ends && channel < channels ? ForwardNumbers::of(g, units, channel, channel * w.inner)
                                       : ForwardNumbers{0, 0, 0};
   };
   const MomentSums<Units> sums{g.x, nullptr};
-  const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
-                               nullptr, nullptr,    nullptr, g.relu != 0};
+  const Normalize<float> apply = g.normalize();
   if (ends) numbers[mine] = numbers_of(run);
   __syncthreads();
   BN_UNROLL_BY(1)
@@ -186,21 +190,22 @@ BN_DEVICE void cg_forward(const TeamColumnsForwardArgs& g) {
     held.prefetch_first(w, next, data);
     const double p = together.of_lane(some_p), q = together.of_lane(some_q);
     if (ends) of_next[mine] = next_numbers;
-    find_moments<Units>(g, together, run, of_run[ends ? mine : 0], p, q, found);
+    finish_channels<Units>(
+        w, together, sums, run, p, q,
+        [&](int64_t channel, uint32_t in_run, bool in_f64, double of_p, double of_q, bool& exact) {
+          find_moments<Units>(g, w, channel, of_run[in_run], mate.rank == 0, in_f64, of_p, of_q,
+                              found[in_run], exact);
+        });
     Coefficients<float, E> coefficients;
-    if (!g.parts) {
-      BN_UNROLL
-      for (int e = 0; e < E; ++e) {
-        const Found& f = found[at.channel<E>(w, e)];
-        coefficients.set(e, f.center, f.scale, f.shift);
-      }
-    }
+    if (!g.parts) set_each(coefficients, w, at, found);
     BN_UNROLL_BY(1)
     for (int i = 0; i < rounds; i += kBatch) {
+      typename Held::Coming coming;
       held.start(coming, w, next, data, i);
       if (!g.parts) {
         BN_UNROLL
         for (int j = 0; j < kBatch; j += 2) {
+          // As put_normalized() does, by which the compiler spills here.
           Normalize<float>::Loaded<Units> in[2];
           BN_UNROLL
           for (int k = 0; k < 2; ++k) {
@@ -250,45 +255,26 @@ BN_DEVICE void cg_backward(const TeamColumnsBackwardArgs& g) {
   TeamOfColumns<Units> together(w, at, again, of_threads, mate);
   const Held held{memory + threadIdx.x, rounds};
   const void* const data[] = {g.x, g.dy};
-  typename Held::Coming coming;
-  BN_UNROLL_BY(1)
-  for (int i = 0; i < rounds; i += kBatch) {
-    held.start(coming, w, at, data, i);
-    held.keep(coming, w, at, i);
-  }
-  const float* const center = (const float*)g.slopes.center;
-  const float* const scale = (const float*)g.slopes.scale;
-  const float* const shift = (const float*)g.shift;
+  held.fill(w, at, data);
+  const GradientSums<Units> sums = g.sums<Units>();
   // Of the thread's channel in a run.
   const uint32_t mine = together.channel();
   const bool ends = together.lane() == 0 && mine < group;
   const auto numbers_of = [&](uint32_t of_run) {
     const uint32_t channel = of_run * group + mine;
-    return ends && channel < channels
-               ? Found{load_shared_by_many(center + channel), load_shared_by_many(scale + channel),
-                       load_shared_by_many(shift + channel)}
-               : Found{0, 0, 0};
+    return ends && channel < channels ? found_before(sums, channel) : Found{0, 0, 0};
   };
-  const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
-  const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
-                                   nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
+  const InputGradient<float> apply = g.gradient();
   if (ends) numbers[mine] = numbers_of(run);
   __syncthreads();
   BN_UNROLL_BY(1)
   for (int turn = 0; run * group < channels; ++turn) {
     Found* const of_run = numbers + (turn & 1) * kMostChannels;
     Found* const of_next = numbers + (~turn & 1) * kMostChannels;
-    const auto find = [&](Coefficients<float, E>& k) {
-      BN_UNROLL
-      for (int e = 0; e < E; ++e) {
-        const Found& f = of_run[at.channel<E>(w, e)];
-        k.set(e, f.center, f.scale, f.shift);
-      }
-    };
     float some_p[E], some_q[E];
     {
       Coefficients<float, E> k;
-      find(k);
+      set_each(k, w, at, of_run);
       BN_UNROLL
       for (int e = 0; e < E; ++e) some_p[e] = some_q[e] = 0;
       BN_UNROLL_BY(kBatch)
@@ -302,18 +288,20 @@ BN_DEVICE void cg_backward(const TeamColumnsBackwardArgs& g) {
     held.prefetch_first(w, next, data);
     const double p = together.of_lane(some_p), q = together.of_lane(some_q);
     if (ends) of_next[mine] = next_numbers;
-    find_slopes<Units>(g, together, run, sums, p, q, found);
+    finish_channels<Units>(
+        w, together, sums, run, p, q,
+        [&](int64_t channel, uint32_t in_run, bool in_f64, double of_p, double of_q, bool& exact) {
+          find_slopes<Units>(g, w, channel, mate.rank == 0, in_f64, of_p, of_q, found[in_run],
+                             exact);
+        });
     InputGradient<float>::Constants<E> k;
     if (!g.parts) {
-      find(k.forward);
-      BN_UNROLL
-      for (int e = 0; e < E; ++e) {
-        const FoundSlope& f = found[at.channel<E>(w, e)];
-        k.set(e, f.slope, f.offset);
-      }
+      set_each(k.forward, w, at, of_run);
+      set_each(k, w, at, found);
     }
     BN_UNROLL_BY(1)
     for (int i = 0; i < rounds; i += kBatch) {
+      typename Held::Coming coming;
       held.start(coming, w, next, data, i);
       if (!g.parts) {
         BN_UNROLL

@@ -25,10 +25,26 @@
 // Adds up over a cluster besides, in the order of its blocks, at most twice in a launch.
 template <class Units, int kCluster>
 struct ColumnMeeting : ColumnSums<Units> {
-  static constexpr int kElements = 256 * Units::kElements;  // of all threads
+  using Base = ColumnSums<Units>;
+  static constexpr int kElements = 2 * 256 * Units::kElements;  // of all threads, two values each
   static constexpr int kTotals = kCluster > 1 ? 4 * kMostChannels : 1;
 
+  float* const of_threads;
   double* const totals;  // of this block, two of each channel, for each of the two times
+
+  // All threads come. What a thread has of its channel.
+  BN_DEVICE void of_lane(const float (&some_p)[Base::E], const float (&some_q)[Base::E], double& p,
+                         double& q) const {
+    float *const of_p = of_threads, *const of_q = of_threads + kElements / 2;
+    Base::put(of_p, some_p);
+    Base::put(of_q, some_q);
+    __syncthreads();
+    p = q = 0;
+    Base::of_lane([&](uint32_t place) {
+      p += double(of_p[place]);
+      q += double(of_q[place]);
+    });
+  }
 
   // All threads come. Those that finish a channel get its totals.
   BN_DEVICE void add(int time, double& p, double& q) const {
@@ -72,8 +88,7 @@ BN_DEVICE void cols_forward(const ColumnsForwardArgs& g) {
   using Units = VectorsOf<Format>;
   using Together = ColumnMeeting<Units, kCluster>;
   constexpr int E = Units::kElements, kHeld = 8;
-  BN_SHARED(float, of_p, Together::kElements);
-  BN_SHARED(float, of_q, Together::kElements);
+  BN_SHARED(float, of_threads, Together::kElements);
   BN_SHARED(double, totals, Together::kTotals);
   BN_SHARED(int, again, kMostChannels);
   BN_SHARED(float, first, kMostChannels);
@@ -82,7 +97,7 @@ BN_DEVICE void cols_forward(const ColumnsForwardArgs& g) {
   const Rows& w = g.rows;
   const uint32_t rank = rank_in_cluster<kCluster>(), run = blockIdx.x / kCluster;
   const Stand at(w, run, rank);
-  Together together{{w, at, rank, again}, totals};
+  Together together{{w, at, rank, again}, of_threads, totals};
 
   Packed held[kHeld];
   BN_UNROLL
@@ -95,12 +110,14 @@ BN_DEVICE void cols_forward(const ColumnsForwardArgs& g) {
   ForwardNumbers numbers{};
   if (together.finishes()) {
     const uint32_t mine = together.channel();
-    numbers = ForwardNumbers::of(g, units, int64_t(run) * w.group + mine);
+    const int64_t channel = int64_t(run) * w.group + mine;
+    numbers = ForwardNumbers::of(g, units, channel, channel * w.inner);
     first[mine] = numbers.first;
   }
   __syncthreads();
 
   const MomentSums<Units> sums{g.x, nullptr};
+  double p, q;
   {
     float some_p[E], some_q[E];
     typename MomentSums<Units>::Constants k;
@@ -115,43 +132,24 @@ BN_DEVICE void cols_forward(const ColumnsForwardArgs& g) {
     }
     BN_UNROLL
     for (int i = 0; i < kHeld; ++i) keep_packed(held[i]);
-    together.put(of_p, some_p);
-    together.put(of_q, some_q);
-    __syncthreads();
+    together.of_lane(some_p, some_q, p, q);
   }
-  double p = 0, q = 0;
-  together.of_lane([&](uint32_t place) {
-    p += double(of_p[place]);
-    q += double(of_q[place]);
-  });
-  find_moments<Units>(g, together, run, numbers, p, q, found);
+  finish_channels<Units>(
+      w, together, sums, run, p, q,
+      [&](int64_t channel, uint32_t in_run, bool in_f64, double of_p, double of_q, bool& exact) {
+        find_moments<Units>(g, w, channel, numbers, rank == 0, in_f64, of_p, of_q, found[in_run],
+                            exact);
+      });
   together.arrive();
   if (!g.parts) {
-    const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
-                                 nullptr, nullptr,    nullptr, g.relu != 0};
+    const Normalize<float> apply = g.normalize();
     Coefficients<float, E> coefficients;
-    BN_UNROLL
-    for (int e = 0; e < E; ++e) {
-      const Found& f = found[at.channel<E>(w, e)];
-      coefficients.set(e, f.center, f.scale, f.shift);
-    }
+    set_each(coefficients, w, at, found);
     BN_UNROLL
     for (int i = 0; i < kHeld; i += 2) {
-      Normalize<float>::Loaded<Units> in[2];
-      BN_UNROLL
-      for (int j = 0; j < 2; ++j) {
-        in[j].x = held[i + j];
-        if (g.residual && at.has(w, i + j)) {
-          in[j].residual = units.once(g.residual, at.unit(w, i + j));
-        }
-      }
-      BN_UNROLL
-      for (int j = 0; j < 2; ++j) {
-        const bool on = at.has(w, i + j);
-        const uint32_t unit = at.unit(w, i + j);
-        const unsigned bits = on ? apply.put(units, unit, in[j], coefficients) : 0;
-        apply.put_gate<E>(unit, bits, on);
-      }
+      put_normalized<2>(
+          apply, units, coefficients, [&](int j) { return at.has(w, i + j); },
+          [&](int j) { return at.unit(w, i + j); }, [&](int j, Packed& x) { x = held[i + j]; });
     }
   }
   together.wait();
@@ -162,8 +160,7 @@ BN_DEVICE void cols_backward(const ColumnsBackwardArgs& g) {
   using Units = VectorsOf<Format>;
   using Together = ColumnMeeting<Units, kCluster>;
   constexpr int E = Units::kElements, kHeld = 4;
-  BN_SHARED(float, of_p, Together::kElements);
-  BN_SHARED(float, of_q, Together::kElements);
+  BN_SHARED(float, of_threads, Together::kElements);
   BN_SHARED(double, totals, Together::kTotals);
   BN_SHARED(int, again, kMostChannels);
   BN_SHARED(FoundSlope, found, kMostChannels);
@@ -171,7 +168,7 @@ BN_DEVICE void cols_backward(const ColumnsBackwardArgs& g) {
   const Rows& w = g.rows;
   const uint32_t rank = rank_in_cluster<kCluster>(), run = blockIdx.x / kCluster;
   const Stand at(w, run, rank);
-  Together together{{w, at, rank, again}, totals};
+  Together together{{w, at, rank, again}, of_threads, totals};
 
   typename GradientSums<Units>::Loaded held[kHeld];
   BN_UNROLL
@@ -181,18 +178,15 @@ BN_DEVICE void cols_backward(const ColumnsBackwardArgs& g) {
       held[i].dy = units.once(g.dy, at.unit(w, i));
     }
   }
-  const float* const center = (const float*)g.slopes.center;
-  const float* const scale = (const float*)g.slopes.scale;
-  const float* const shift = (const float*)g.shift;
+  const GradientSums<Units> sums = g.sums<Units>();
   const auto find = [&](Coefficients<float, E>& k) {
     BN_UNROLL
     for (int e = 0; e < E; ++e) {
-      const int64_t c = int64_t(run) * w.group + at.channel<E>(w, e);
-      k.set(e, load_shared_by_many(center + c), load_shared_by_many(scale + c),
-            load_shared_by_many(shift + c));
+      const Found f = found_before(sums, int64_t(run) * w.group + at.channel<E>(w, e));
+      k.set(e, f.center, f.scale, f.shift);
     }
   };
-  const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
+  double p, q;
   {
     float some_p[E], some_q[E];
     Coefficients<float, E> k;
@@ -208,28 +202,20 @@ BN_DEVICE void cols_backward(const ColumnsBackwardArgs& g) {
       keep_packed(held[i].x);
       keep_packed(held[i].dy);
     }
-    together.put(of_p, some_p);
-    together.put(of_q, some_q);
-    __syncthreads();
+    together.of_lane(some_p, some_q, p, q);
   }
-  double p = 0, q = 0;
-  together.of_lane([&](uint32_t place) {
-    p += double(of_p[place]);
-    q += double(of_q[place]);
-  });
-  find_slopes<Units>(g, together, run, sums, p, q, found);
+  finish_channels<Units>(
+      w, together, sums, run, p, q,
+      [&](int64_t channel, uint32_t in_run, bool in_f64, double of_p, double of_q, bool& exact) {
+        find_slopes<Units>(g, w, channel, rank == 0, in_f64, of_p, of_q, found[in_run], exact);
+      });
   together.arrive();
   if (!g.parts) {
     from_memory();
-    const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
-                                     nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
+    const InputGradient<float> apply = g.gradient();
     InputGradient<float>::Constants<E> k;
     find(k.forward);
-    BN_UNROLL
-    for (int e = 0; e < E; ++e) {
-      const FoundSlope& f = found[at.channel<E>(w, e)];
-      k.set(e, f.slope, f.offset);
-    }
+    set_each(k, w, at, found);
     BN_UNROLL
     for (int i = 0; i < kHeld; ++i) {
       if (at.has(w, i)) apply.put(units, at.unit(w, i), {held[i].x, held[i].dy}, k);

@@ -36,9 +36,9 @@ BN_DEVICE void rr_forward(const PlanesForwardArgs& g) {
   using Together = Meeting<kBlock, kCluster>;
   constexpr int E = Units::kElements, kHeld = 8;
   BN_SHARED(double, scratch, Together::kScratch);
-  BN_SHARED(float, found, 4);
+  BN_SHARED(Told<Found>, told, 1);
   BN_SHARED(Packed, aside, kAside);
-  const Together together{scratch};
+  Together together{scratch};
   together.start();
   const Units units{};
   const Planes& w = g.planes;
@@ -57,91 +57,46 @@ BN_DEVICE void rr_forward(const PlanesForwardArgs& g) {
       at.advance(w);
     }
   }
-  const int64_t top = int64_t(channel) * w.inner * E;
-  const float first = units.get(g.x, top);
-  const Coefficient narrow{false};
-  const float gamma = float(narrow.get(g.saved.gamma, channel, 1));
-  const float beta = float(narrow.get(g.saved.beta, channel, 0));
+  const ForwardNumbers numbers =
+      ForwardNumbers::of(g, units, channel, int64_t(channel) * w.inner * E);
 
   const MomentSums<Units> sums{g.x, nullptr};
   float some_p[4] = {0, 0, 0, 0}, some_q[4] = {0, 0, 0, 0};
   typename MomentSums<Units>::Constants k;
   BN_UNROLL
-  for (int e = 0; e < E; ++e) k.k[e] = first;
+  for (int e = 0; e < E; ++e) k.k[e] = numbers.first;
   BN_UNROLL
   for (int i = 0; i < kHeld; ++i) {
     if (start.has(i)) sums.add(units, k, held[i], 0, some_p, some_q);
   }
   BN_UNROLL
   for (int i = 0; i < kHeld; ++i) keep_packed(held[i]);
-  double p = sum_of(some_p), q = sum_of(some_q);
-  BN_UNROLL_BY(1)
-  for (int time = 0; time < 2; ++time) {
-    together.add(time, p, q);
-    if (threadIdx.x == 0) {
-      BN_UNROLL
-      for (int i = 0; i < kAside; ++i) aside[i] = held[i];
-      from_memory();
-      const double shift = p * w.per_value, m2 = q - p * shift;
-      found[3] = time > 0 || sums.f32_held(p, q, m2);
-      const double mean = double(first) + shift, rest = m2 < 0 ? 0 : m2;
-      if (g.parts) {
-        if (rank == 0) {
-          g.parts[2 * int64_t(channel)] = mean;
-          g.parts[2 * int64_t(channel) + 1] = rest;
-        }
-      } else {
-        const SavedOut::Numbers n = g.saved.numbers(gamma, beta, mean, rest / double(w.values));
-        if (rank == 0) {
-          g.saved.put(channel, n);
-          if (channel == 0) g.saved.put_count(w.values);
-        }
-        found[0] = float(n.center);
-        found[1] = float(n.scale);
-        found[2] = float(n.shift);
-      }
-      from_memory();
-      BN_UNROLL
-      for (int i = 0; i < kAside; ++i) held[i] = aside[i];
-    }
-    __syncthreads();
-    if (found[3] != 0) break;
-    p = q = 0;
-    Place<kBlock> at(w, channel, rank);
-    BN_UNROLL_BY(1)
-    for (; at.left > 0; at.left -= kBlock) {
-      BN_UNROLL_BY(1)
-      for (int e = 0; e < E; ++e) {
-        sums.add_exactly(units, channel, top, int64_t(at.address) * E + e, p, q);
-      }
-      at.advance(w);
-    }
-  }
+  finish_channel<Units>(
+      w, together, sums, channel, sum_of(some_p), sum_of(some_q), told->exact,
+      [&] { return Place<kBlock>(w, channel, rank); },
+      [&](bool in_f64, double p, double q) {
+        BN_UNROLL
+        for (int i = 0; i < kAside; ++i) aside[i] = held[i];
+        from_memory();
+        find_moments<Units>(g, w, channel, numbers, rank == 0, in_f64, p, q, told->found,
+                            told->exact);
+        from_memory();
+        BN_UNROLL
+        for (int i = 0; i < kAside; ++i) held[i] = aside[i];
+      });
   if (g.parts) return;
 
-  const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
-                               nullptr, nullptr,    nullptr, g.relu != 0};
+  const Normalize<float> apply = g.normalize();
   Coefficients<float, E> coefficients;
-  BN_UNROLL
-  for (int e = 0; e < E; ++e) coefficients.set(e, found[0], found[1], found[2]);
+  set_all(coefficients, told->found);
   Place<kBlock> at = start;
   BN_UNROLL
   for (int i = 0; i < kHeld; i += 2) {
-    Normalize<float>::Loaded<Units> in[2];
     uint32_t address[2];
-    BN_UNROLL
-    for (int j = 0; j < 2; ++j) {
-      in[j].x = held[i + j];
-      address[j] = at.address;
-      if (g.residual && start.has(i + j)) in[j].residual = units.once(g.residual, at.address);
-      at.advance(w);
-    }
-    BN_UNROLL
-    for (int j = 0; j < 2; ++j) {
-      const bool on = start.has(i + j);
-      const unsigned bits = on ? apply.put(units, address[j], in[j], coefficients) : 0;
-      apply.put_gate<E>(address[j], bits, on);
-    }
+    at.next(w, address);
+    put_normalized<2>(
+        apply, units, coefficients, [&](int j) { return start.has(i + j); },
+        [&](int j) { return address[j]; }, [&](int j, Packed& x) { x = held[i + j]; });
   }
 }
 
@@ -151,9 +106,9 @@ BN_DEVICE void rr_backward(const PlanesBackwardArgs& g) {
   using Together = Meeting<kBlock, kCluster>;
   constexpr int E = Units::kElements, kHeld = 4;
   BN_SHARED(double, scratch, Together::kScratch);
-  BN_SHARED(float, found, 3);
+  BN_SHARED(Told<FoundSlope>, told, 1);
   BN_SHARED(Packed, aside, kAside);
-  const Together together{scratch};
+  Together together{scratch};
   together.start();
   const Units units{};
   const Planes& w = g.planes;
@@ -172,16 +127,15 @@ BN_DEVICE void rr_backward(const PlanesBackwardArgs& g) {
       at.advance(w);
     }
   }
+  // What g.sums() and found_before() are elsewhere: by them the compiler spills here.
   const float* const center = (const float*)g.slopes.center;
   const float* const scale = (const float*)g.slopes.scale;
   const float* const shift = (const float*)g.shift;
   InputGradient<float>::Constants<E> k;
   const auto find = [&] {
-    const float c = load_shared_by_many(center + channel);
-    const float a = load_shared_by_many(scale + channel);
-    const float b = load_shared_by_many(shift + channel);
-    BN_UNROLL
-    for (int e = 0; e < E; ++e) k.forward.set(e, c, a, b);
+    set_all(k.forward,
+            Found{load_shared_by_many(center + channel), load_shared_by_many(scale + channel),
+                  load_shared_by_many(shift + channel)});
   };
   find();
   const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
@@ -199,55 +153,24 @@ BN_DEVICE void rr_backward(const PlanesBackwardArgs& g) {
     keep_packed(held[i].x);
     keep_packed(held[i].dy);
   }
-  double p = sum_of(some_p), q = sum_of(some_q);
-  BN_UNROLL_BY(1)
-  for (int time = 0; time < 2; ++time) {
-    together.add(time, p, q);
-    if (threadIdx.x == 0) {
-      BN_UNROLL
-      for (int i = 0; i < kAside; ++i) aside[i] = held[i].dy;
-      from_memory();
-      found[2] = time > 0 || sums.f32_held(p, q);
-      if (g.parts) {
-        if (rank == 0) {
-          g.parts[2 * int64_t(channel)] = p;
-          g.parts[2 * int64_t(channel) + 1] = q;
-        }
-      } else {
-        const SlopesOut::Kept kept = g.slopes.kept(channel);
-        const double dy_xhat = kept.against_xhat(p, q), slope = kept.slope(dy_xhat);
-        if (rank == 0) {
-          g.packed[channel] = p;
-          g.packed[w.channels + channel] = dy_xhat;
-        }
-        found[0] = float(slope);
-        found[1] = float(kept.offset(p, slope));
-      }
-      from_memory();
-      BN_UNROLL
-      for (int i = 0; i < kAside; ++i) held[i].dy = aside[i];
-    }
-    __syncthreads();
-    if (found[2] != 0) break;
-    p = q = 0;
-    Place<kBlock> at(w, channel, rank);
-    BN_UNROLL_BY(1)
-    for (; at.left > 0; at.left -= kBlock) {
-      BN_UNROLL_BY(1)
-      for (int e = 0; e < E; ++e) {
-        sums.add_exactly(units, channel, 0, int64_t(at.address) * E + e, p, q);
-      }
-      at.advance(w);
-    }
-  }
+  finish_channel<Units>(
+      w, together, sums, channel, sum_of(some_p), sum_of(some_q), told->exact,
+      [&] { return Place<kBlock>(w, channel, rank); },
+      [&](bool in_f64, double p, double q) {
+        BN_UNROLL
+        for (int i = 0; i < kAside; ++i) aside[i] = held[i].dy;
+        from_memory();
+        find_slopes<Units>(g, w, channel, rank == 0, in_f64, p, q, told->found, told->exact);
+        from_memory();
+        BN_UNROLL
+        for (int i = 0; i < kAside; ++i) held[i].dy = aside[i];
+      });
   if (g.parts) return;
 
-  const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
-                                   nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
+  const InputGradient<float> apply = g.gradient();
   // The compiler spills if these stay where they are, and for 16 bits if they do not.
   if (E == 4) find();
-  BN_UNROLL
-  for (int e = 0; e < E; ++e) k.set(e, found[0], found[1]);
+  set_all(k, told->found);
   Place<kBlock> at(w, channel, rank);
   BN_UNROLL
   for (int i = 0; i < kHeld; ++i) {

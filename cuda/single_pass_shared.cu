@@ -116,7 +116,7 @@ struct Talk {
   // All threads come. The first warp gets both totals; for the others this is the end of what they
   // wrote to shared memory before. A block tells again only what all others need next, so nobody is
   // more than one time ahead, and two places for each are enough.
-  BN_DEVICE void add(double& p, double& q) {
+  BN_DEVICE void add(int, double& p, double& q) {
     const int lane = int(threadIdx.x) % 32;
     double v = sum_over_block<kStagedThreads>(scratch, p, q);
     if (kCluster > 1 && time == 0) cluster_wait();
@@ -152,7 +152,7 @@ struct Gathering : Teammate {
       : Teammate(t), teams(Teammate::teams()), scratch(scratch) {}
   static BN_DEVICE void start() {}
 
-  BN_DEVICE void add(double& p, double& q) {
+  BN_DEVICE void add(int, double& p, double& q) {
     double v = sum_over_block<kStagedThreads>(scratch, p, q);
     if (threadIdx.x < 32) {
       const int lane = int(threadIdx.x);
@@ -201,7 +201,7 @@ BN_DEVICE void shared_forward(const SharedForwardArgs& args, const OfTeam& of_te
   BN_DYN_SHARED(Packed, memory);
   BN_SHARED(double, scratch, Together::kScratch);
   BN_SHARED(uint64_t, counters, 4);
-  BN_SHARED(float, found, 4);
+  BN_SHARED(Told<Found>, told, 1);
   const PlanesForwardArgs& g = args.planes;
   const Planes& w = g.planes;
   const Units units{};
@@ -217,21 +217,15 @@ BN_DEVICE void shared_forward(const SharedForwardArgs& args, const OfTeam& of_te
   const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
   const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
 
-  const Coefficient narrow{false};
-  struct Numbers {
-    float first, gamma, beta;
-  };
   const auto numbers = [&](uint32_t of) {
-    return Numbers{units.get(g.x, int64_t(of) * inner * E), float(narrow.get(g.saved.gamma, of, 1)),
-                   float(narrow.get(g.saved.beta, of, 0))};
+    return ForwardNumbers::of(g, units, of, int64_t(of) * inner * E);
   };
   const MomentSums<Units> sums{g.x, nullptr};
-  const Normalize<float> apply{g.x,     g.residual, g.y,     g.gate,
-                               nullptr, nullptr,    nullptr, g.relu != 0};
-  Numbers next_numbers = numbers(channel);
+  const Normalize<float> apply = g.normalize();
+  ForwardNumbers next_numbers = numbers(channel);
   BN_UNROLL_BY(1)
   for (int turn = 0; channel < channels; ++turn) {
-    const Numbers n = next_numbers;
+    const ForwardNumbers n = next_numbers;
     const uint32_t next = channel + together.teams;
     const bool follow = !stages.two && next < channels;
     if (next < channels) {
@@ -249,73 +243,27 @@ BN_DEVICE void shared_forward(const SharedForwardArgs& args, const OfTeam& of_te
     for (int i = 0; i < start.left; i += kBlock) {
       sums.add(units, k, held[i], 0, some_p, some_q);
     }
-    double p = sum_of(some_p), q = sum_of(some_q);
-    BN_UNROLL_BY(1)
-    for (int time = 0; time < 2; ++time) {
-      together.add(p, q);
-      if (threadIdx.x == 0) {
-        const double shift = p * w.per_value, m2 = q - p * shift;
-        found[3] = time > 0 || sums.f32_held(p, q, m2);
-        const double mean = double(n.first) + shift, rest = m2 < 0 ? 0 : m2;
-        if (g.parts) {
-          if (rank == 0) {
-            g.parts[2 * int64_t(channel)] = mean;
-            g.parts[2 * int64_t(channel) + 1] = rest;
-          }
-        } else {
-          const SavedOut::Numbers to = g.saved.numbers(n.gamma, n.beta, mean, rest / w.values);
-          if (rank == 0) {
-            g.saved.put(channel, to);
-            if (channel == 0) g.saved.put_count(w.values);
-          }
-          found[0] = float(to.center);
-          found[1] = float(to.scale);
-          found[2] = float(to.shift);
-        }
-      }
-      __syncthreads();
-      if (found[3] != 0) break;
-      p = q = 0;
-      Place<kBlock> at = start;
-      at.address += channel * inner;
-      BN_UNROLL_BY(1)
-      for (; at.left > 0; at.left -= kBlock) {
-        BN_UNROLL_BY(1)
-        for (int e = 0; e < E; ++e) {
-          sums.add_exactly(units, channel, int64_t(channel) * inner * E,
-                           int64_t(at.address) * E + e, p, q);
-        }
-        at.advance(w);
-      }
-    }
-    if (follow) stages.expect(turn + 1);
-    Coefficients<float, E> coefficients;
-    if (!g.parts) {
-      BN_UNROLL
-      for (int e = 0; e < E; ++e) coefficients.set(e, found[0], found[1], found[2]);
-    }
     Place<kBlock> at = start;
     at.address += channel * inner;
+    finish_channel<Units>(
+        w, together, sums, channel, sum_of(some_p), sum_of(some_q), told->exact, [&] { return at; },
+        [&](bool in_f64, double p, double q) {
+          find_moments<Units>(g, w, channel, n, rank == 0, in_f64, p, q, told->found, told->exact);
+        });
+    if (follow) stages.expect(turn + 1);
+    Coefficients<float, E> coefficients;
+    if (!g.parts) set_all(coefficients, told->found);
     BN_UNROLL_BY(1)
     for (int i = 0; i < rounds; i += kBatch) {
       if (!g.parts) {
-        Normalize<float>::Loaded<Units> in[kBatch];
         uint32_t address[kBatch];
-        BN_UNROLL
-        for (int j = 0; j < kBatch; ++j) {
-          address[j] = at.address;
-          if (start.has(i + j)) {
-            in[j].x = held[(i + j) * kBlock];
-            if (g.residual) in[j].residual = units.once(g.residual, at.address);
-          }
-          at.advance(w);
-        }
-        BN_UNROLL
-        for (int j = 0; j < kBatch; ++j) {
-          const bool on = start.has(i + j);
-          const unsigned bits = on ? apply.put(units, address[j], in[j], coefficients) : 0;
-          apply.put_gate<E>(address[j], bits, on);
-        }
+        at.next(w, address);
+        put_normalized<kBatch>(
+            apply, units, coefficients, [&](int j) { return start.has(i + j); },
+            [&](int j) { return address[j]; },
+            [&](int j, Packed& x) {
+              if (start.has(i + j)) x = held[(i + j) * kBlock];
+            });
       }
       if (follow) {
         __syncthreads();
@@ -343,7 +291,7 @@ BN_DEVICE void shared_backward(const SharedBackwardArgs& args, const OfTeam& of_
   BN_DYN_SHARED(Packed, memory);
   BN_SHARED(double, scratch, Together::kScratch);
   BN_SHARED(uint64_t, counters, 4);
-  BN_SHARED(float, found, 3);
+  BN_SHARED(Told<FoundSlope>, told, 1);
   const PlanesBackwardArgs& g = args.planes;
   const Planes& w = g.planes;
   const Units units{};
@@ -359,32 +307,18 @@ BN_DEVICE void shared_backward(const SharedBackwardArgs& args, const OfTeam& of_
   const Place<kBlock> start(w, 0, rank, Place<kBlock>::unit_of(w, rank) / inner);
   const int rounds = (int(stages.count) + kBlock - 1) / kBlock;
 
-  const float* const center = (const float*)g.slopes.center;
-  const float* const scale = (const float*)g.slopes.scale;
-  const float* const shift = (const float*)g.shift;
-  struct Numbers {
-    float c, a, b;
-  };
-  const auto numbers = [&](uint32_t of) {
-    return Numbers{load_shared_by_many(center + of), load_shared_by_many(scale + of),
-                   load_shared_by_many(shift + of)};
-  };
-  const GradientSums<Units> sums{g.x, g.dy, g.gate, center, scale, shift, g.relu != 0, nullptr};
-  const InputGradient<float> apply{g.x,     g.dy,    g.dx,    g.residual, g.gate,     nullptr,
-                                   nullptr, nullptr, nullptr, nullptr,    g.relu != 0};
-  Numbers next_numbers = numbers(channel);
+  const GradientSums<Units> sums = g.sums<Units>();
+  const InputGradient<float> apply = g.gradient();
+  Found next_numbers = found_before(sums, channel);
   BN_UNROLL_BY(1)
   for (int turn = 0; channel < channels; ++turn) {
     InputGradient<float>::Constants<E> k;
-    BN_UNROLL
-    for (int e = 0; e < E; ++e) {
-      k.forward.set(e, next_numbers.c, next_numbers.a, next_numbers.b);
-    }
+    set_all(k.forward, next_numbers);
     const uint32_t next = channel + together.teams;
     const bool follow = !stages.two && next < channels;
     if (next < channels) {
       if (stages.two) stages.start(turn + 1, next, data);
-      next_numbers = numbers(next);
+      next_numbers = found_before(sums, next);
     }
     stages.wait(turn);
     const Packed* const held_x = stages.held(turn) + threadIdx.x;
@@ -399,45 +333,14 @@ BN_DEVICE void shared_backward(const SharedBackwardArgs& args, const OfTeam& of_
       sums.add(units, k.forward, {held_x[i], held_dy[i]}, at.address, some_p, some_q);
       at.advance(w);
     }
-    double p = sum_of(some_p), q = sum_of(some_q);
-    BN_UNROLL_BY(1)
-    for (int time = 0; time < 2; ++time) {
-      together.add(p, q);
-      if (threadIdx.x == 0) {
-        found[2] = time > 0 || sums.f32_held(p, q);
-        if (g.parts) {
-          if (rank == 0) {
-            g.parts[2 * int64_t(channel)] = p;
-            g.parts[2 * int64_t(channel) + 1] = q;
-          }
-        } else {
-          const SlopesOut::Kept kept = g.slopes.kept(channel);
-          const double dy_xhat = kept.against_xhat(p, q), slope = kept.slope(dy_xhat);
-          if (rank == 0) {
-            g.packed[channel] = p;
-            g.packed[w.channels + channel] = dy_xhat;
-          }
-          found[0] = float(slope);
-          found[1] = float(kept.offset(p, slope));
-        }
-      }
-      __syncthreads();
-      if (found[2] != 0) break;
-      p = q = 0;
-      BN_UNROLL_BY(1)
-      for (at = first; at.left > 0; at.left -= kBlock) {
-        BN_UNROLL_BY(1)
-        for (int e = 0; e < E; ++e) {
-          sums.add_exactly(units, channel, 0, int64_t(at.address) * E + e, p, q);
-        }
-        at.advance(w);
-      }
-    }
+    finish_channel<Units>(
+        w, together, sums, channel, sum_of(some_p), sum_of(some_q), told->exact,
+        [&] { return first; },
+        [&](bool in_f64, double p, double q) {
+          find_slopes<Units>(g, w, channel, rank == 0, in_f64, p, q, told->found, told->exact);
+        });
     if (follow) stages.expect(turn + 1);
-    if (!g.parts) {
-      BN_UNROLL
-      for (int e = 0; e < E; ++e) k.set(e, found[0], found[1]);
-    }
+    if (!g.parts) set_all(k, told->found);
     at = first;
     BN_UNROLL_BY(1)
     for (int i = 0; i < rounds; i += kBatch) {
