@@ -21,7 +21,8 @@ constexpr int kStreams = 4;
 // for while those are written stays in the first-level cache.
 constexpr int64_t kChunkBytes = 1024;
 
-// Where planes that follow each other are written alone, what is read is asked for so far ahead.
+// Where planes that follow each other are written alone past the caches, what is read is asked for
+// so far ahead.
 constexpr int64_t kAheadBytes = 1024;
 
 struct Sums {
@@ -193,11 +194,28 @@ struct GrowingMoments {
   float k;
 };
 
+// Those of a block whose values lie far from the running mean, as those of one image may: from sums
+// of x - k, k near to them, or in double where these are not exact either.
+template <class T>
+__attribute__((noinline)) Moments block_again(const Channel<T>& c, const Block& b, float k) {
+  Sums s = {};
+  for (int64_t j = 0; j < b.planes; j += kStreams) {
+    const int64_t part = b.planes - j < kStreams ? b.planes - j : kStreams;
+    const MomentTerms<T, Same> terms = {c.x(b.outer + j, b.inner), Same(k)};
+    add_part(c.call, Block{b.outer + j, part, b.inner, b.columns}, terms, s);
+  }
+  const double n = b.count(), total = s.total(), total2 = s.total2();
+  const Moments block = {k + total / n, total2 - total * total / n};
+  return is_exact(total, total2, block.m2) ? block : block_in_double(c, b);
+}
+
 template <class T>
 INLINE void merge_block(const Channel<T>& c, const Block& b, const Sums& s, GrowingMoments& m) {
   const double n = b.count(), total = s.total(), total2 = s.total2();
   Moments block = {m.k + total / n, total2 - total * total / n};
-  if (!is_exact(total, total2, block.m2) && m.all.mean == m.all.mean) block = block_in_double(c, b);
+  if (!is_exact(total, total2, block.m2) && m.all.mean == m.all.mean) {
+    block = block_again(c, b, (float)block.mean);
+  }
   m.all.join(block.mean, block.m2, n / (m.before + n), m.before);
   m.before += n;
   m.k = (float)m.all.mean;
@@ -319,7 +337,7 @@ void plane_normalize(const Call& call, const Range& r) {
   for (int64_t o = r.outer_from; o < r.outer_to; ++o) {
     for (int64_t ch = r.channel_from; ch < r.channel_to; ++ch) {
       auto out = normalized<T, kGate>(Channel<T>{call, ch}, o, r.inner_from);
-      out.ahead = kAheadBytes / sizeof(T);
+      out.ahead = call.streams ? kAheadBytes / sizeof(T) : 0;
       write(out, r.inner_to - r.inner_from, call.streams);
     }
   }
@@ -372,7 +390,7 @@ void plane_input_gradient(const Call& call, const Range& r) {
   for (int64_t o = r.outer_from; o < r.outer_to; ++o) {
     for (int64_t ch = r.channel_from; ch < r.channel_to; ++ch) {
       auto out = differentiated<T, kGate>(Channel<T>{call, ch}, o, r.inner_from);
-      out.ahead = kAheadBytes / sizeof(T);
+      out.ahead = call.streams ? kAheadBytes / sizeof(T) : 0;
       write(out, r.inner_to - r.inner_from, call.streams);
     }
   }

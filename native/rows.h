@@ -202,14 +202,15 @@ __attribute__((noinline)) Moments block_in_double(const T* x, const Tiles& t, co
 struct ChannelMoments {
   double* mean;
   double* m2;
-  Lanes<float> k;  // what is subtracted from values
+  Lanes<float> k;                   // what is subtracted from values
+  Lanes<float> shift, lane, lane2;  // the same over the lanes, where they need room, and their sums
   Lanes<double> sum, sum2;
+  bool left[kMostLanes];  // out of the last block
 };
 
-// Takes the sums of a block, of n values per channel, into mean and M2.
-template <class T>
-INLINE void merge_block(const T* x, const Tiles& t, const TileBlock& b, double n, double before,
-                        ChannelMoments& s) {
+// Takes the sums of a block, of n values per channel, into mean and M2. Leaves out channels whose
+// values lie too far from what was subtracted: then it is true, and k is what they are near to.
+INLINE bool merge_block(const Tiles& t, double n, double before, ChannelMoments& s) {
   const double per = 1.0 / n, weight = n / (before + n);
   // Two loops without branches, which are vectorized, unless something is wrong.
   int64_t inexact = 0;
@@ -225,16 +226,45 @@ INLINE void merge_block(const T* x, const Tiles& t, const TileBlock& b, double n
       s.mean[c] = all.mean;
       s.m2[c] = all.m2;
     }
-    return;
+    return false;
   }
+  bool any = false;
   for (int64_t c = 0; c < t.channels; ++c) {
     const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
     Moments all = {s.mean[c], s.m2[c]};
-    Moments block = {s.k.v[c] + sum * per, sum2 - sum * sum * per};
-    if (!is_exact(sum, sum2, block.m2) && all.mean == all.mean) {
-      block = block_in_double(x, t, b, c, n);
+    const Moments block = {s.k.v[c] + sum * per, sum2 - sum * sum * per};
+    s.left[c] = !is_exact(sum, sum2, block.m2) && all.mean == all.mean;
+    if (s.left[c]) {
+      s.k.v[c] = (float)block.mean;
+      any = true;
+      continue;
     }
     all.join(block.mean, block.m2, weight, before);
+    s.mean[c] = all.mean;
+    s.m2[c] = all.m2;
+  }
+  return any;
+}
+
+// The same for channels that were left, from sums of values minus what they are near to, or in
+// double where these are not exact either.
+template <class T>
+__attribute__((noinline)) void merge_left(const T* x, const Tiles& t, const TileBlock& b, double n,
+                                          double before, ChannelMoments& s) {
+  const PerLane k(over_lanes(s.k.v, t, s.shift));
+  NoGates gates;
+  add_block(t, b, gates, s.lane, s.lane2, [&](int64_t tile) {
+    return MomentTerms<T, PerLane>{x + t.element(tile), k};
+  });
+  fold(t, b.lanes, s.lane, s.sum.v);
+  fold(t, b.lanes, s.lane2, s.sum2.v);
+  for (int64_t c = 0; c < t.channels; ++c) {
+    if (!s.left[c]) continue;
+    const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
+    Moments all = {s.mean[c], s.m2[c]};
+    Moments block = {s.k.v[c] + sum / n, sum2 - sum * sum / n};
+    if (!is_exact(sum, sum2, block.m2)) block = block_in_double(x, t, b, c, n);
+    all.join(block.mean, block.m2, n / (before + n), before);
     s.mean[c] = all.mean;
     s.m2[c] = all.m2;
   }
@@ -249,7 +279,7 @@ INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
   ChannelMoments s;
   s.mean = call.part + r.slot + r.channel_from;
   s.m2 = call.part2 + r.slot + r.channel_from;
-  Lanes<float> shift, sum, sum2;
+  Lanes<float>&sum = s.lane, &sum2 = s.lane2;
   // A first shift from a few tiles; dividing rounds no worse than the values themselves.
   const int64_t few = t.count < 4 ? t.count : 4;
   sum.clear(t.lanes);
@@ -269,14 +299,14 @@ INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
   // Not where channels share a tile: how many do is to decide about no bit of a result.
   const bool more = call.inner == 1 && t.lanes >= kLongTile && t.count >= kBlockTiles;
   each_block(t, more ? kMoreTileStreams : kTileStreams, [&](const TileBlock& b) {
-    const PerLane k(over_lanes(s.k.v, t, shift));
+    const PerLane k(over_lanes(s.k.v, t, s.shift));
     add_up(t, b, sum, sum2, [&](int64_t tile) {
       return MomentTerms<T, PerLane>{x + t.element(tile), k};
     });
     fold(t, b.lanes, sum, s.sum.v);
     fold(t, b.lanes, sum2, s.sum2.v);
     const double n = (double)(b.tiles() * (b.lanes / t.channels));
-    merge_block(x, t, b, n, before, s);
+    if (merge_block(t, n, before, s)) merge_left(x, t, b, n, before, s);
     before += n;
     for (int64_t c = 0; c < t.channels; ++c) s.k.v[c] = (float)s.mean[c];
   });
@@ -294,13 +324,16 @@ void row_moments(const Call& call, const Range& r) {
 
 // Writes all tiles of a range, of what out(tile) gives, one after the other: several in lock step
 // are often whole pages apart, and a processor that compares the low 12 bits of an address alone
-// makes each load wait for the store before it. The next tile is asked for meanwhile instead.
+// makes each load wait for the store before it. The next tile is asked for meanwhile instead, but
+// not through the caches where it is the run of memory that follows, which the caches ask for
+// themselves.
 template <class Gates, class MakeOut>
 INLINE void write_tiles(const Call& call, const Tiles& t, Gates& gates, MakeOut out) {
+  const bool asks = call.streams || t.stride != t.lanes;
   for (int64_t j = 0; j < t.all(); ++j) {
     gates.before(j, 0, 1);
     auto tile = out(j);
-    tile.ahead = j + 1 < t.all() ? t.stride : 0;
+    tile.ahead = asks && j + 1 < t.all() ? t.stride : 0;
     write(tile, t.lanes_of(j), call.streams);
     gates.after(j, 0, 1);
   }

@@ -83,7 +83,7 @@ struct Normalize {
   uint8_t* gate;  // or null: not kept
   bool relu;
   C c, a, b;
-  int64_t ahead = 0;  // elements from x to what is read next, which is asked for meanwhile
+  int64_t ahead = 0;  // elements from x to what is read next, which is asked for meanwhile, or 0
 
   INLINE_MEMBER F at(At p, int64_t n) const {
     F v = fma(sub(load_some(x + p.element, n), c.at(p.lane)), a.at(p.lane), b.at(p.lane));
@@ -93,6 +93,11 @@ struct Normalize {
   }
 
   INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(y + p.element, at(p, n), n); }
+
+  INLINE_MEMBER void ask(At p) const {
+    prefetch(x + ahead + p.element);
+    prefetch_to_write(y + ahead + p.element);
+  }
 
   INLINE_MEMBER void streamed(At p) const {
     prefetch(x + ahead + p.element);
@@ -158,7 +163,7 @@ struct InputGradient {
   T* d_residual;  // or null
   bool constants;
   C p, q;
-  int64_t ahead = 0;  // elements from x and dy to what is read next, which is asked for meanwhile
+  int64_t ahead = 0;  // as for x above, and of dy
 
   INLINE_MEMBER F at(At at, int64_t n) const {
     F g, d;
@@ -169,6 +174,12 @@ struct InputGradient {
   }
 
   INLINE_MEMBER void ordinary(At p, int64_t n) const { store_some(dx + p.element, at(p, n), n); }
+
+  INLINE_MEMBER void ask(At p) const {
+    prefetch(in.x + ahead + p.element);
+    prefetch(in.dy + ahead + p.element);
+    prefetch_to_write(dx + ahead + p.element);
+  }
 
   INLINE_MEMBER void streamed(At p) const {
     prefetch(in.x + ahead + p.element);
@@ -203,7 +214,10 @@ INLINE void write(const Out& out, int64_t n, bool streams) {
     if (head > 0) write_end(out, from, head);
     for (i = head; i + kStep <= n; i += kStep) o.streamed(from.plus(i));
   } else {
-    for (; i + kLanes <= n; i += kLanes) o.ordinary(from.plus(i), kLanes);
+    for (; i + kLanes <= n; i += kLanes) {
+      if (o.ahead != 0) o.ask(from.plus(i));
+      o.ordinary(from.plus(i), kLanes);
+    }
   }
   if (i < n) write_end(out, from.plus(i), n - i);
 }

@@ -229,6 +229,9 @@ constexpr int64_t kLine = 64 / (int64_t)sizeof(T);
 // Asks for the line of p, which may be any address.
 INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
+// The same to write there.
+INLINE void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1); }
+
 // A store past the caches, for p on a boundary of 64 bytes. Always a whole line: a part of one may
 // be sent to memory before the rest comes, which takes many times as long.
 INLINE void stream(float* p, F v) {

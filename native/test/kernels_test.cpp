@@ -206,6 +206,34 @@ struct Buffers {
   }
 };
 
+void test_moments(const Kernels& kernels, Shape s, const Buffers& b) {
+  const int64_t values = s.outer * s.inner;
+  kernels.moments(b.call, {0, s.outer, 0, s.channels, 0, s.inner, 0});
+  for (int64_t c = 0; c < s.channels; ++c) {
+    const auto x = [&](int64_t v) {
+      return b.x.get((v / s.inner * s.channels + c) * s.inner + v % s.inner);
+    };
+    double mean = 0, m2 = 0;
+    for (int64_t v = 0; v < values; ++v) mean += x(v) / (double)values;
+    for (int64_t v = 0; v < values; ++v) m2 += (x(v) - mean) * (x(v) - mean);
+    compare("mean", c, mean, b.call.part[c], 1e-6);
+    compare("M2", c, m2, b.call.part2[c], 4e-6);
+  }
+}
+
+// Values that lie far from all before, as those of one image may, and from the first of all, in
+// every other channel.
+void test_far(const Kernels& kernels, Shape s, int64_t type, bool at_end) {
+  Buffers b(s, type, 0, false, false, at_end);
+  for (int64_t i = 0; i < b.n; ++i) {
+    const int64_t c = i / s.inner % s.channels, outer = i / s.inner / s.channels;
+    const bool first = outer < 4 * b.rows, odd = 8 * outer / s.outer % 2;
+    const double level = c % 2 ? 0 : 128 * first + 64 * odd;
+    b.x.set(i, level + (next() < 0));
+  }
+  test_moments(kernels, s, b);
+}
+
 void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bool streams,
           bool at_end) {
   const Buffers b(s, type, relu, kept, streams, at_end);
@@ -216,22 +244,8 @@ void test(const Kernels& kernels, Shape s, int64_t type, int relu, bool kept, bo
   const Call& call = b.call;
   const Range all = {0, s.outer, 0, s.channels, 0, s.inner, 0};
   const double tolerance = type == 0 ? 1e-6 : type == 1 ? 8e-3 : 1e-3;
-  const int64_t values = s.outer * s.inner;
 
-  kernels.moments(call, all);
-  for (int64_t c = 0; c < s.channels; ++c) {
-    double mean = 0, m2 = 0;
-    for (int64_t v = 0; v < values; ++v) {
-      mean += x.get((v / s.inner * s.channels + c) * s.inner + v % s.inner) / (double)values;
-    }
-    for (int64_t v = 0; v < values; ++v) {
-      const double d = x.get((v / s.inner * s.channels + c) * s.inner + v % s.inner) - mean;
-      m2 += d * d;
-    }
-    compare("mean", c, mean, call.part[c], 1e-6);
-    compare("M2", c, m2, call.part2[c], 4e-6);
-  }
-
+  test_moments(kernels, s, b);
   kernels.normalize(call, all);
   kernels.gradient_sums(call, all);
   Guarded sums(8 * s.channels, true), sums2(8 * s.channels, true);
@@ -455,6 +469,7 @@ void test_all(const char* name, const Kernels& kernels) {
   for (const Shape& s : shapes) {
     test_channels(kernels, s, false);
     test_channels(kernels, s, true);
+    for (int i = 0; i < 6; ++i) test_far(kernels, s, i / 2, i % 2);
   }
   for (int i = 0; i < 6; ++i) test_nan(kernels, i / 2, i % 2);
   test_functions(kernels, false);

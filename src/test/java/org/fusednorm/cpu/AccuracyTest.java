@@ -63,7 +63,13 @@ class AccuracyTest {
                     Stream.of(
                         new Case("N(0, 1)", s, 2e-6, AccuracyTest::normal),
                         new Case("mean 1e4, std 1", s, 2e-6, i -> 1e4 + normal(i)),
-                        new Case("mean 1e6, std 0.1", s, 2e-6, i -> 1e6 + 0.1 * normal(i)))),
+                        new Case("mean 1e6, std 0.1", s, 2e-6, i -> 1e6 + 0.1 * normal(i)),
+                        new Case("brighter to the end", s, 2e-6, i -> i / 1000 + normal(i)),
+                        new Case(
+                            "images far apart",
+                            s,
+                            2e-6,
+                            i -> 1e3 * normal(-1 - (long) i / 25_088) + normal(i)))),
         shapes(FEW).stream()
             .flatMap(
                 s ->
