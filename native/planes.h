@@ -139,7 +139,10 @@ INLINE void add_part(const Call& call, const Block& b, const Terms& terms, const
                      Sums& s) {
   Runs runs = {0, b.columns, call.channels * call.inner, call.channels * call.gate_stride};
   if (b.planes == kStreams) return add_runs<kStreams, kChunk>(terms, before, runs, s);
-  for (; runs.first < b.planes; ++runs.first) add_runs<1, kChunk>(terms, before, runs, s);
+  // In registers from one plane to the next.
+  Sums all = s;
+  for (; runs.first < b.planes; ++runs.first) add_runs<1, kChunk>(terms, before, runs, all);
+  s = all;
 }
 
 // The same with nothing to do before.
