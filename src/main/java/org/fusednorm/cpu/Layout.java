@@ -48,7 +48,7 @@ final class Layout {
   /** Lanes of a row of small planes whose sums and coefficients fit the first-level cache. */
   private static final int ROW_LANES = 1600;
 
-  /** The same where those of two items have to fit. */
+  /** The same where those of two items, or the coefficients of two verbs, have to fit. */
   private static final int ROW_LANES_OF_TWO = 800;
 
   /** Lanes of a tile of short rows: more would cost more to merge. */
@@ -182,7 +182,8 @@ final class Layout {
     if (unit * inner > ROW_LANES) {
       unit = 1;
     }
-    int lanes = s == Split.SUMS_WHILE_WRITING ? ROW_LANES_OF_TWO : ROW_LANES;
+    boolean two = s == Split.SUMS_OF_TWO || s == Split.SUMS_WHILE_WRITING;
+    int lanes = two ? ROW_LANES_OF_TWO : ROW_LANES;
     return (int) (unit * clamp(lanes / (unit * inner), 1, Math.max(1, fitting / unit)));
   }
 
