@@ -17,8 +17,6 @@ final class Layout {
   enum Split {
     /** Some channels of a stripe, for sums over one tensor. */
     SUMS,
-    /** The same where the item before is written meanwhile. */
-    SUMS_WHILE_WRITING,
     /** The same for sums over two. */
     SUMS_OF_TWO,
     /** Runs of memory, for what is done element by element. */
@@ -45,11 +43,14 @@ final class Layout {
   /** Values that lie side by side in an item: a run that is worth its prefetching. */
   private static final int RUN_VALUES = 12_544;
 
-  /** Lanes of a row of small planes whose sums and coefficients fit the first-level cache. */
-  private static final int ROW_LANES = 1600;
+  /**
+   * Lanes of a row of small planes whose coefficients and sums, also those of two items, fit the
+   * first-level cache beside what is read and written.
+   */
+  private static final int ROW_LANES = 800;
 
-  /** The same where those of two items, or the coefficients of two verbs, have to fit. */
-  private static final int ROW_LANES_OF_TWO = 800;
+  /** The same where fewer channels end with no whole vector, or where planes are few. */
+  private static final int MOST_ROW_LANES = 1600;
 
   /** Lanes of a tile of short rows: more would cost more to merge. */
   private static final int TILE_LANES = 256;
@@ -179,11 +180,10 @@ final class Layout {
       return (int) clamp(side, 1, fitting);
     }
     int unit = VECTOR / gcd((int) inner, VECTOR);
-    if (unit * inner > ROW_LANES) {
+    if (unit * inner > MOST_ROW_LANES) {
       unit = 1;
     }
-    boolean two = s == Split.SUMS_OF_TWO || s == Split.SUMS_WHILE_WRITING;
-    int lanes = two ? ROW_LANES_OF_TWO : ROW_LANES;
+    int lanes = isSmallPlanes() ? ROW_LANES : MOST_ROW_LANES;
     return (int) (unit * clamp(lanes / (unit * inner), 1, Math.max(1, fitting / unit)));
   }
 

@@ -159,7 +159,7 @@ final class NormCall extends Job {
         switch (p) {
           case NORMALIZE, GRADIENT -> Layout.Split.ELEMENTS;
           case BACKWARD, SUMS -> Layout.Split.SUMS_OF_TWO;
-          case FORWARD, MOMENTS -> overlaps ? Layout.Split.SUMS_WHILE_WRITING : Layout.Split.SUMS;
+          case FORWARD, MOMENTS -> Layout.Split.SUMS;
         });
     long bytes = layout.elements * x.width;
     if (bytes < ALONE_BYTES) {
