@@ -315,6 +315,8 @@ final class CpuEngine implements Engine {
 
   @Override
   public void close() {
+    // They point at the tensors of the last call, and the thread may live on.
+    calls.remove();
     workers.close();
   }
 }

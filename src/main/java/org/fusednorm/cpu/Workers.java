@@ -193,6 +193,7 @@ final class Workers implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
+    scratch.remove();
     boolean interrupted = false;
     for (Helper h : helpers) {
       LockSupport.unpark(h);
