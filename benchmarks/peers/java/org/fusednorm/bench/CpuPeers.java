@@ -49,6 +49,8 @@ final class CpuPeers {
   private final String kind;
   private final String only;
   private final int threads;
+  private final int round;
+  private final int rounds;
   private final PeerRecord record;
   private final long deadline;
   private final String ownClassPath = System.getProperty("java.class.path");
@@ -59,20 +61,22 @@ final class CpuPeers {
     record = PeerRecord.open(Path.of(args[1]));
     kind = args[2];
     threads = Integer.parseInt(args[3]);
-    nd4jClassPath = args[5];
-    deadline = System.nanoTime() + (long) (Double.parseDouble(args[6]) * 1e9);
-    only = args[7];
+    round = Integer.parseInt(args[4]);
+    rounds = Integer.parseInt(args[5]);
+    nd4jClassPath = args[6];
+    deadline = System.nanoTime() + (long) (Double.parseDouble(args[7]) * 1e9);
+    only = args[8];
   }
 
   /**
-   * Runs, and ends with code 3 where the time was too short for all of it.
+   * Measures what is missing of one round, and ends with code 3 where the time was too short.
    *
-   * @param args work folder, record, {@code headline} or {@code all}, threads, rounds, class path
-   *     of ND4J, seconds after which no contest is begun, regular expression of cases
+   * @param args work folder, record, {@code headline} or {@code all}, threads, round, of how many,
+   *     class path of ND4J, seconds after which no contest is begun, regular expression of cases
    */
   public static void main(String[] args) throws Exception {
     CpuPeers run = new CpuPeers(args);
-    boolean done = run.check() && run.measure(Integer.parseInt(args[4]));
+    boolean done = run.check() && run.measure();
     System.exit(done ? 0 : STOPPED);
   }
 
@@ -106,42 +110,40 @@ final class CpuPeers {
     return true;
   }
 
-  private boolean measure(int rounds) throws IOException {
-    List<Contest> contests = Contest.planned(kind, only);
+  private boolean measure() throws IOException {
+    List<Contest> contests = new ArrayList<>(Contest.planned(kind, only));
+    Random random = new Random(1000L * threads + round);
+    Collections.shuffle(contests, random);
     long start = System.nanoTime();
     int made = 0;
-    for (int round = 1; round <= rounds; round++) {
-      List<Contest> order = new ArrayList<>(contests);
-      Random random = new Random(1000L * threads + round);
-      Collections.shuffle(order, random);
-      for (int i = 0; i < order.size(); i++) {
-        Contest contest = order.get(i);
-        List<Contender> contenders = new ArrayList<>(contest.contenders());
-        Collections.shuffle(contenders, random);
-        if (record.has(contest.norm(), threads, round)) {
-          continue;
-        }
-        if (System.nanoTime() > deadline) {
-          return false;
-        }
-        List<PeerRecord.Measurement> measured = new ArrayList<>();
-        for (Contender c : contenders) {
-          measured.add(measure(contest.norm(), c));
-        }
-        // All or none of a contest, so that every ratio is within minutes.
-        record.add(contest.norm(), threads, round, measured);
-        made++;
-        System.err.printf(
-            "round %d/%d, %d threads, contest %d/%d, %.0f s, %.1f s each: %s%n",
-            round,
-            rounds,
-            threads,
-            i + 1,
-            order.size(),
-            (System.nanoTime() - start) / 1e9,
-            (System.nanoTime() - start) / 1e9 / made,
-            PeerRecord.line(contest.norm(), measured));
+    for (int i = 0; i < contests.size(); i++) {
+      NormCase norm = contests.get(i).norm();
+      List<Contender> contenders = new ArrayList<>(contests.get(i).contenders());
+      Collections.shuffle(contenders, random);
+      if (record.has(norm, threads, round)) {
+        continue;
       }
+      if (System.nanoTime() > deadline) {
+        return false;
+      }
+      List<PeerRecord.Measurement> measured = new ArrayList<>();
+      for (Contender c : contenders) {
+        measured.add(measure(norm, c));
+      }
+      // All or none of a contest, so that every ratio is within minutes.
+      record.add(norm, threads, round, measured);
+      made++;
+      double seconds = (System.nanoTime() - start) / 1e9;
+      System.err.printf(
+          "round %d/%d, %d threads, contest %d/%d, %.0f s, %.1f s each: %s%n",
+          round,
+          rounds,
+          threads,
+          i + 1,
+          contests.size(),
+          seconds,
+          seconds / made,
+          PeerRecord.line(norm, measured));
     }
     return true;
   }
