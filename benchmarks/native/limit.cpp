@@ -1,8 +1,9 @@
 // The traffic of a normalization without its arithmetic, for org.fusednorm.bench.LimitNorm: what
-// every other figure of the CPU benchmarks is a fraction of. x86-64 with AVX2.
+// every other figure of the CPU benchmarks is a fraction of. x86-64 with AVX2, Linux.
 
 #include <immintrin.h>
 #include <jni.h>
+#include <sched.h>
 #include <stdint.h>
 
 #include <atomic>
@@ -133,4 +134,14 @@ ENTRY(move)
   called.notify_all();
   part(0);
   while (running.load(std::memory_order_acquire) != 0) _mm_pause();
+}
+
+ENTRY(stay)(JNIEnv* env, jclass, jint processor) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(processor, &one);
+  if (sched_setaffinity(0, sizeof one, &one) != 0) {
+    env->ThrowNew(env->FindClass("java/lang/IllegalStateException"),
+                  "this thread can't be kept on one processor");
+  }
 }

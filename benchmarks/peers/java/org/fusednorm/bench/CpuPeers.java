@@ -210,6 +210,12 @@ final class CpuPeers {
                 "-DDJL_CACHE_DIR=" + work.resolve("djl"),
                 "-Dai.djl.pytorch.num_interop_threads=1",
                 "-Dai.djl.pytorch.num_threads=" + threads));
+    if (threads == 1) {
+      // Kept from wandering. On a processor for the whole JVM it would share it with the compilers,
+      // and took up to four times as long.
+      options.add(
+          "-Dfusednorm.bench.processor=" + (Runtime.getRuntime().availableProcessors() - 1));
+    }
     if (p == Contender.Process.JAVA) {
       options.add("-Dfusednorm.native=off");
     }

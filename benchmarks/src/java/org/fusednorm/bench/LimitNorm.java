@@ -80,5 +80,8 @@ public class LimitNorm extends NormBenchmark {
      * written.
      */
     static native void move(boolean streaming, long x, long second, long y, long bytes);
+
+    /** Keeps the calling thread, and those that it starts, on one processor. */
+    static native void stay(int processor);
   }
 }

@@ -41,6 +41,9 @@ public abstract class NormBenchmark {
   @Param({"forward", "forward+relu", "backward", "inference"})
   public String operation;
 
+  /** Where the measured thread stays, unless negative; the JVM's own threads have them all. */
+  private static final int PROCESSOR = Integer.getInteger("fusednorm.bench.processor", -1);
+
   private NormWork work;
   private long bytes;
 
@@ -54,6 +57,9 @@ public abstract class NormBenchmark {
 
   @Setup(Level.Trial)
   public void prepare() throws Exception {
+    if (PROCESSOR >= 0) {
+      LimitNorm.Native.stay(PROCESSOR);
+    }
     NormCase c = NormCase.parse(shape, type, operation);
     bytes = c.bytes();
     work = open(c, NormData.random(c));
