@@ -44,9 +44,12 @@ final class CpuPeersReport {
       throw new IllegalArgumentException(record + " has no measurements");
     }
     Path results = Path.of(args[1]);
-    String kind = record.getFileName().toString().startsWith("all") ? "cpu-peers-all" : "cpu-peers";
-    String name = kind + "-" + LocalDate.now();
     List<PeerSummary> summaries = PeerSummary.of(measured.rounds());
+    String kind = record.getFileName().toString().startsWith("all") ? "cpu-peers-all" : "cpu-peers";
+    if (summaries.stream().allMatch(s -> s.threads() == 1)) {
+      kind += "-one-thread";
+    }
+    String name = kind + "-" + LocalDate.now();
     String table = table(summaries);
     System.out.print(table);
     write(results.resolve(name + ".json"), json(measured, summaries, args[2]).getBytes());

@@ -37,10 +37,7 @@ record PeerSummary(NormCase norm, int threads, double limit, Map<String, Entry> 
 
   /** Contests in the order in which they were planned. */
   static List<PeerSummary> of(List<Round> rounds) {
-    List<String> order = new ArrayList<>();
-    for (List<Contest> plan : List.of(Contest.headline(), Contest.all())) {
-      plan.forEach(c -> order.add(c.norm().toString()));
-    }
+    List<String> order = Contest.all().stream().map(c -> c.norm().toString()).toList();
     Map<String, List<Round>> groups = new LinkedHashMap<>();
     rounds.stream()
         .sorted(
