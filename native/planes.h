@@ -215,11 +215,16 @@ __attribute__((noinline)) Moments block_again(const Channel<T>& c, const Block& 
 template <class T>
 INLINE void merge_block(const Channel<T>& c, const Block& b, const Sums& s, GrowingMoments& m) {
   const double n = b.count(), total = s.total(), total2 = s.total2();
-  Moments block = {m.k + total / n, total2 - total * total / n};
-  if (!is_exact(total, total2, block.m2) && m.all.mean == m.all.mean) {
-    block = block_again(c, b, (float)block.mean);
+  const Moments block = {m.k + total / n, total2 - total * total / n};
+  const double weight = n / (m.before + n);
+  Moments all = m.all;
+  all.join(block.mean, block.m2, weight, m.before);
+  if (!is_exact(total, total2, all.m2) && m.all.mean == m.all.mean) {
+    const Moments again = block_again(c, b, (float)block.mean);
+    all = m.all;
+    all.join(again.mean, again.m2, weight, m.before);
   }
-  m.all.join(block.mean, block.m2, n / (m.before + n), m.before);
+  m.all = all;
   m.before += n;
   m.k = (float)m.all.mean;
 }

@@ -210,19 +210,23 @@ struct ChannelMoments {
 
 // Takes the sums of a block, of n values per channel, into mean and M2. Leaves out channels whose
 // values lie too far from what was subtracted: then it is true, and k is what they are near to.
+// What is too far is asked of the M2 of all so far: a block of few values has often next to none.
 INLINE bool merge_block(const Tiles& t, double n, double before, ChannelMoments& s) {
   const double per = 1.0 / n, weight = n / (before + n);
+  const auto joined = [&](int64_t c) {
+    const double sum = s.sum.v[c];
+    Moments all = {s.mean[c], s.m2[c]};
+    all.join(s.k.v[c] + sum * per, s.sum2.v[c] - sum * sum * per, weight, before);
+    return all;
+  };
   // Two loops without branches, which are vectorized, unless something is wrong.
   int64_t inexact = 0;
   for (int64_t c = 0; c < t.channels; ++c) {
-    const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
-    inexact |= -(int64_t)!is_exact(sum, sum2, sum2 - sum * sum * per);
+    inexact |= -(int64_t)!is_exact(s.sum.v[c], s.sum2.v[c], joined(c).m2);
   }
   if (!inexact) {
     for (int64_t c = 0; c < t.channels; ++c) {
-      const double sum = s.sum.v[c];
-      Moments all = {s.mean[c], s.m2[c]};
-      all.join(s.k.v[c] + sum * per, s.sum2.v[c] - sum * sum * per, weight, before);
+      const Moments all = joined(c);
       s.mean[c] = all.mean;
       s.m2[c] = all.m2;
     }
@@ -230,16 +234,13 @@ INLINE bool merge_block(const Tiles& t, double n, double before, ChannelMoments&
   }
   bool any = false;
   for (int64_t c = 0; c < t.channels; ++c) {
-    const double sum = s.sum.v[c], sum2 = s.sum2.v[c];
-    Moments all = {s.mean[c], s.m2[c]};
-    const Moments block = {s.k.v[c] + sum * per, sum2 - sum * sum * per};
-    s.left[c] = !is_exact(sum, sum2, block.m2) && all.mean == all.mean;
+    const Moments all = joined(c);
+    s.left[c] = !is_exact(s.sum.v[c], s.sum2.v[c], all.m2) && s.mean[c] == s.mean[c];
     if (s.left[c]) {
-      s.k.v[c] = (float)block.mean;
+      s.k.v[c] = (float)(s.k.v[c] + s.sum.v[c] * per);
       any = true;
       continue;
     }
-    all.join(block.mean, block.m2, weight, before);
     s.mean[c] = all.mean;
     s.m2[c] = all.m2;
   }

@@ -250,8 +250,8 @@ struct GradientTerms {
 constexpr double kTiny = 1e-30;
 constexpr double kMostFloat = 3.4028234663852886e38;
 
-// Whether F32 sums of shifted values tell their M2: not when the shift was far from the mean, and
-// not when squares over- or underflowed.
+// Whether F32 sums of shifted values tell an M2 that they are part of: not when the shift was far
+// from the mean for the spread of all that it is of, and not when squares over- or underflowed.
 INLINE bool is_exact(double sum, double sum2, double m2) {
   const bool constant = (sum == 0) & (sum2 == 0);
   return constant | ((m2 >= 0.25 * sum2) & (sum2 >= kTiny) & (sum2 <= kMostFloat));
