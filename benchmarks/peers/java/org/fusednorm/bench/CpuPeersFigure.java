@@ -33,7 +33,11 @@ import org.jfree.data.category.DefaultCategoryDataset;
 
 /** Bars of all peers side by side, as fractions of the limit of the machine's memory. */
 final class CpuPeersFigure {
-  private static final int WIDTH = 1000;
+  private static final int LEAST_WIDTH = 1000;
+
+  /** Of a group of bars, so that the shape below it is not cut. */
+  private static final int GROUP = 140;
+
   private static final int PANEL = 300;
   private static final int LEGEND = 24;
   private static final int SCALE = 2;
@@ -67,9 +71,11 @@ final class CpuPeersFigure {
             .filter(s -> s.norm().bytes() >= LEAST_BYTES)
             .toList();
     Operation[] operations = {Operation.FORWARD, Operation.BACKWARD, Operation.INFERENCE};
+    long shapes = shown.stream().map(s -> s.norm().shapeText()).distinct().count();
+    int width = (int) Math.max(LEAST_WIDTH, GROUP * shapes);
     int height = PANEL * operations.length + LEGEND;
     BufferedImage image =
-        new BufferedImage(SCALE * WIDTH, SCALE * height, BufferedImage.TYPE_INT_RGB);
+        new BufferedImage(SCALE * width, SCALE * height, BufferedImage.TYPE_INT_RGB);
     Graphics2D g = image.createGraphics();
     g.setRenderingHint(RenderingHints.KEY_ANTIALIASING, RenderingHints.VALUE_ANTIALIAS_ON);
     g.setRenderingHint(
@@ -80,7 +86,7 @@ final class CpuPeersFigure {
       String title = o + ", F32, " + threads + (threads == 1 ? " thread" : " threads");
       boolean last = i == operations.length - 1;
       panel(title, shown.stream().filter(s -> s.norm().operation() == o).toList(), last)
-          .draw(g, new Rectangle2D.Double(0, i * PANEL, WIDTH, PANEL + (last ? LEGEND : 0)));
+          .draw(g, new Rectangle2D.Double(0, i * PANEL, width, PANEL + (last ? LEGEND : 0)));
     }
     g.dispose();
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
