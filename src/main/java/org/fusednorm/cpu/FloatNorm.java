@@ -25,11 +25,12 @@ final class FloatNorm implements NormKernels {
     }
   }
 
-  /** Whether F32 sums of {@code count} shifted values tell their variance. */
-  static boolean isExact(double sum, double sum2, double count) {
+  /** Whether F32 sums of shifted values tell an M2 that they are part of. */
+  static boolean isExact(double sum, double sum2, double m2) {
     boolean constant = sum2 == 0 && sum == 0;
-    // Not when the shift was far from the mean, and not when squares over- or underflowed.
-    boolean near = sum2 - sum * sum / count >= 0.25 * sum2;
+    // Not when the shift was far from the mean for the spread of all that M2 is of, and not when
+    // squares over- or underflowed.
+    boolean near = m2 >= 0.25 * sum2;
     return constant || (near && sum2 >= TINY && sum2 <= Float.MAX_VALUE);
   }
 
@@ -57,7 +58,9 @@ final class FloatNorm implements NormKernels {
       double sum2 = Lanes.sum(s.sum2, s.sum2.length);
       double blockMean = k + sum / count;
       double blockM2 = sum2 - sum * sum / count;
-      if (!isExact(sum, sum2, count) && !Double.isNaN(mean)) {
+      double w = count / done;
+      double d = blockMean - mean;
+      if (!isExact(sum, sum2, m2 + blockM2 + d * d * w * first) && !Double.isNaN(mean)) {
         blockMean = 0;
         for (long v = first; v < done; v++) {
           blockMean += n.x.get(element(l, r, width, channel, v));
@@ -65,13 +68,13 @@ final class FloatNorm implements NormKernels {
         blockMean /= count;
         blockM2 = 0;
         for (long v = first; v < done; v++) {
-          double d = n.x.get(element(l, r, width, channel, v)) - blockMean;
-          blockM2 += d * d;
+          double off = n.x.get(element(l, r, width, channel, v)) - blockMean;
+          blockM2 += off * off;
         }
+        d = blockMean - mean;
       }
-      double d = blockMean - mean;
-      mean += d * (count / done);
-      m2 += blockM2 + d * d * (count / done) * first;
+      mean += d * w;
+      m2 += blockM2 + d * d * w * first;
       k = (float) mean;
     }
     n.per.part[r.stripe * l.channels + channel] = mean;

@@ -115,14 +115,16 @@ final class FloatRows {
       double sum = s.sum[j];
       double mean = s.shift[j] + sum * perGot;
       double m2 = s.sum2[j] - sum * sum * perGot;
+      double d = mean - s.total[j];
       if (got == 1) {
-        mean = s.x[j];
-        m2 = 0 * mean;
-      } else if (!FloatNorm.isExact(sum, s.sum2[j], got) && !Double.isNaN(s.total[j])) {
+        d = s.x[j] - s.total[j];
+        m2 = 0 * d;
+      } else if (!FloatNorm.isExact(sum, s.sum2[j], s.total2[j] + m2 + d * d * v)
+          && !Double.isNaN(s.total[j])) {
         mean = laneMean(n, r, firstRow, got, j);
         m2 = laneM2(n, r, firstRow, got, j, mean);
+        d = mean - s.total[j];
       }
-      double d = mean - s.total[j];
       s.total[j] += d * w;
       s.total2[j] += m2 + d * d * v;
       s.shift[j] = (float) s.total[j];
