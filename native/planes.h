@@ -172,6 +172,8 @@ Moments block_in_double(const Channel<T>& c, const Block& b) {
 }
 
 // The mean of the first few values, of several planes where they are tiny: near enough for a shift.
+// Of four lanes the two in the middle, without outliers: they would take all other values far from
+// the shift, where each rounds the same way.
 template <class T>
 INLINE float first_shift(const Channel<T>& c, const Range& r) {
   const int64_t width = r.inner_to - r.inner_from;
@@ -187,7 +189,8 @@ INLINE float first_shift(const Channel<T>& c, const Range& r) {
     }
     n += i;
   }
-  return (float)(sum(s) / (double)n);
+  if (width < kLanes) return (float)(sum(s) / (double)n);
+  return (float)(middle_sum(s) / (double)(n / 2));
 }
 
 // Mean and M2 of a channel as they grow block by block.

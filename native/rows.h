@@ -281,14 +281,20 @@ INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
   s.mean = call.part + r.slot + r.channel_from;
   s.m2 = call.part2 + r.slot + r.channel_from;
   Lanes<float>&sum = s.lane, &sum2 = s.lane2;
-  // A first shift from a few tiles; dividing rounds no worse than the values themselves.
-  const int64_t few = t.count < 4 ? t.count : 4;
-  sum.clear(t.lanes);
-  for (int64_t j = 0; j < few; ++j) {
-    for (int64_t i = 0; i < t.lanes; i += kLanes) {
-      const F v = load_some(x + t.element(j) + i, t.lanes - i < kLanes ? t.lanes - i : kLanes);
-      store(sum.v + i, add(load(sum.v + i), v));
+  // A first shift from a few tiles; dividing rounds no worse than the values themselves. Of four
+  // the two in the middle, without outliers: they would take all other values far from the shift.
+  const int64_t few = t.count < 4 ? t.count : 2;
+  for (int64_t i = 0; i < t.lanes; i += kLanes) {
+    const int64_t m = t.lanes - i < kLanes ? t.lanes - i : kLanes;
+    const auto at = [&](int64_t tile) { return load_some(x + t.element(tile) + i, m); };
+    F s = at(0);
+    if (t.count < 4) {
+      for (int64_t j = 1; j < few; ++j) s = add(s, at(j));
+    } else {
+      const F b = at(1), c = at(2), d = at(3);
+      s = add(most(least(s, b), least(c, d)), least(most(s, b), most(c, d)));
     }
+    store(sum.v + i, s);
   }
   fold(t, t.lanes, sum, s.sum.v);
   const double per_shift = 1.0 / (double)(few * t.repeats);

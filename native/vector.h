@@ -106,6 +106,16 @@ INLINE F div(F a, F b) {
   return a;
 }
 
+INLINE F least(F a, F b) {
+  EACH_REG(k) a.r[k] = a.r[k] < b.r[k] ? a.r[k] : b.r[k];
+  return a;
+}
+
+INLINE F most(F a, F b) {
+  EACH_REG(k) a.r[k] = a.r[k] > b.r[k] ? a.r[k] : b.r[k];
+  return a;
+}
+
 // a b + c: in one rounding where the instruction set can, always in two where it cannot.
 INLINE F fma(F a, F b, F c) {
   EACH_REG(k) {
@@ -184,6 +194,17 @@ INLINE double sum(F v) {
   FourDoubles d[4];
   for (int i = 0; i < 4; ++i) d[i] = __builtin_convertvector(f[i], FourDoubles);
   const FourDoubles s = (d[0] + d[2]) + (d[1] + d[3]);
+  return (s[0] + s[2]) + (s[1] + s[3]);
+}
+
+// The sum of half of the lanes: of each four that are four apart the two in the middle.
+INLINE double middle_sum(F v) {
+  FourFloats f[4];
+  memcpy(f, &v, sizeof f);
+  const FourFloats least = f[0] < f[1] ? f[0] : f[1], least2 = f[2] < f[3] ? f[2] : f[3];
+  const FourFloats most = f[0] > f[1] ? f[0] : f[1], most2 = f[2] > f[3] ? f[2] : f[3];
+  const FourFloats middle = (least > least2 ? least : least2) + (most < most2 ? most : most2);
+  const FourDoubles s = __builtin_convertvector(middle, FourDoubles);
   return (s[0] + s[2]) + (s[1] + s[3]);
 }
 

@@ -9,6 +9,9 @@ final class FloatNorm implements NormKernels {
   /** Chunks, or tiles of rows, whose F32 sums are taken before they are merged in F64. */
   private static final int BLOCK = 16;
 
+  /** From which the first shift is found. */
+  private static final int SHIFT_VALUES = 128;
+
   /** Below this a sum of squares may have lost what underflowed. */
   private static final float TINY = 1e-30f;
 
@@ -34,6 +37,19 @@ final class FloatNorm implements NormKernels {
     return constant || (near && sum2 >= TINY && sum2 <= Float.MAX_VALUE);
   }
 
+  /** The mean without the least and the most: an outlier would take all others far from it. */
+  private static float firstShift(float[] x, int n) {
+    double sum = 0;
+    float least = Float.POSITIVE_INFINITY;
+    float most = Float.NEGATIVE_INFINITY;
+    for (int i = 0; i < n; i++) {
+      sum += x[i];
+      least = Math.min(least, x[i]);
+      most = Math.max(most, x[i]);
+    }
+    return (float) (n < 4 ? sum / n : (sum - least - most) / (n - 2));
+  }
+
   private static void planeMoments(NormCall n, Range r, int channel, Scratch s) {
     Layout l = n.layout();
     long width = r.innerTo - r.innerFrom;
@@ -48,7 +64,7 @@ final class FloatNorm implements NormKernels {
       for (int chunk = 0; chunk < BLOCK && done < values; chunk++) {
         int got = fill(n.x, l, r, channel, done, s.x, s.half);
         if (done == 0) {
-          k = (float) (Lanes.sum(s.x, got) / got);
+          k = firstShift(s.x, Math.min(got, SHIFT_VALUES));
         }
         Lanes.moments(s.x, k, s.sum, s.sum2, got);
         done += got;

@@ -88,19 +88,25 @@ final class FloatRows {
     fold(n, r, tiles, lanes, rest, s);
   }
 
-  /** The shift of a lane: the mean of its first few values. */
+  /** The shift of a lane: of its first four values the mean of the two in the middle. */
   private static void firstShift(NormCall n, Range r, int lanes, Scratch s) {
     Layout l = n.layout();
     int few = 0;
+    Arrays.fill(s.sum, 0, lanes, Float.POSITIVE_INFINITY);
+    Arrays.fill(s.sum2, 0, lanes, Float.NEGATIVE_INFINITY);
     for (long o = r.outerFrom; few < 4 && lanes(l, r, o) == lanes; o += l.rowsPerTile) {
       n.x.get(element(l, r, o), s.x, 0, lanes, s.half);
       for (int j = 0; j < lanes; j++) {
         s.total[j] += s.x[j];
+        s.sum[j] = Math.min(s.sum[j], s.x[j]);
+        s.sum2[j] = Math.max(s.sum2[j], s.x[j]);
       }
       few++;
     }
     for (int j = 0; j < lanes; j++) {
-      s.shift[j] = (float) (s.total[j] / few);
+      // An outlier would take all other values far from the shift.
+      double middle = few < 4 ? s.total[j] : s.total[j] - s.sum[j] - s.sum2[j];
+      s.shift[j] = (float) (middle / (few < 4 ? few : 2));
       s.total[j] = 0;
     }
   }
