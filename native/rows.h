@@ -283,16 +283,23 @@ INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
   Lanes<float>&sum = s.lane, &sum2 = s.lane2;
   // A first shift from a few tiles; dividing rounds no worse than the values themselves. Of four
   // the two in the middle, without outliers: they would take all other values far from the shift.
-  const int64_t few = t.count < 4 ? t.count : 2;
+  // Twice where a channel has one or two values in a tile: of some thousand channels one is
+  // otherwise far enough from its shift for the first block to be summed again.
+  const bool twice = t.repeats < 4 && t.count >= kBlockTiles / 2;
+  const int64_t few = t.count < 4 ? t.count : twice ? 4 : 2;
   for (int64_t i = 0; i < t.lanes; i += kLanes) {
     const int64_t m = t.lanes - i < kLanes ? t.lanes - i : kLanes;
     const auto at = [&](int64_t tile) { return load_some(x + t.element(tile) + i, m); };
-    F s = at(0);
+    const auto middle = [&](int64_t tile) {
+      const F a = at(tile), b = at(tile + 1), c = at(tile + 2), d = at(tile + 3);
+      return add(most(least(a, b), least(c, d)), least(most(a, b), most(c, d)));
+    };
+    F s;
     if (t.count < 4) {
+      s = at(0);
       for (int64_t j = 1; j < few; ++j) s = add(s, at(j));
     } else {
-      const F b = at(1), c = at(2), d = at(3);
-      s = add(most(least(s, b), least(c, d)), least(most(s, b), most(c, d)));
+      s = twice ? add(middle(0), middle(4)) : middle(0);
     }
     store(sum.v + i, s);
   }
