@@ -291,8 +291,7 @@ INLINE void row_moments(const Call& call, const Range& r, Add add_up) {
     const int64_t m = t.lanes - i < kLanes ? t.lanes - i : kLanes;
     const auto at = [&](int64_t tile) { return load_some(x + t.element(tile) + i, m); };
     const auto middle = [&](int64_t tile) {
-      const F a = at(tile), b = at(tile + 1), c = at(tile + 2), d = at(tile + 3);
-      return add(most(least(a, b), least(c, d)), least(most(a, b), most(c, d)));
+      return middle_of(at(tile), at(tile + 1), at(tile + 2), at(tile + 3));
     };
     F s;
     if (t.count < 4) {

@@ -197,13 +197,21 @@ INLINE double sum(F v) {
   return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
+INLINE FourFloats add(FourFloats a, FourFloats b) { return a + b; }
+INLINE FourFloats least(FourFloats a, FourFloats b) { return a < b ? a : b; }
+INLINE FourFloats most(FourFloats a, FourFloats b) { return a > b ? a : b; }
+
+// The sum of the two in the middle of four, lane by lane.
+template <class V>
+INLINE V middle_of(V a, V b, V c, V d) {
+  return add(most(least(a, b), least(c, d)), least(most(a, b), most(c, d)));
+}
+
 // The sum of half of the lanes: of each four that are four apart the two in the middle.
 INLINE double middle_sum(F v) {
   FourFloats f[4];
   memcpy(f, &v, sizeof f);
-  const FourFloats least = f[0] < f[1] ? f[0] : f[1], least2 = f[2] < f[3] ? f[2] : f[3];
-  const FourFloats most = f[0] > f[1] ? f[0] : f[1], most2 = f[2] > f[3] ? f[2] : f[3];
-  const FourFloats middle = (least > least2 ? least : least2) + (most < most2 ? most : most2);
+  const FourFloats middle = middle_of(f[0], f[1], f[2], f[3]);
   const FourDoubles s = __builtin_convertvector(middle, FourDoubles);
   return (s[0] + s[2]) + (s[1] + s[3]);
 }
